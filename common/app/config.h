@@ -1,0 +1,97 @@
+/*
+ * config.h - one tempo.yml for all four binaries, read by a table (config.def) into struct config.
+ *
+ * Order:   defaults < file < flags.  Environment (${VAR}, ${VAR:-default}) only with -config.expand-env.
+ * Errors:  ERR_INVALID with file, line, key and the nearest known key: unknown key, wrong type, bad value, key given twice.
+ *          A key of Tempo's without meaning here (config_ignored.def) is accepted with one warning.
+ * Memory:  strings and lists live in the config; it is immutable after config_load.
+ */
+#ifndef VIVACE_APP_CONFIG_H
+#define VIVACE_APP_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+struct config_list {
+    const char **items;
+    unsigned count;
+};
+struct config_doubles {
+    double *items;
+    unsigned count;
+};
+struct config_pair {
+    const char *name, *value;
+};
+
+/* distributor.receivers.otlp.protocols.*; present only if the file (or the default) switches it on. */
+struct config_listener {
+    bool is_on;
+    char address[256]; /* host part of the endpoint */
+    uint16_t port;
+    uint64_t max_recv_msg_bytes; /* grpc: max_recv_msg_size_mib, http: max_request_body_size; default 16 MiB */
+    uint64_t max_concurrent_streams;
+    int64_t max_connection_age_ns;
+};
+
+/* metrics_generator.storage.remote_write[]: the fields of a Prometheus remote_write block that are built. */
+struct config_remote_write {
+    const char *url, *name;
+    bool send_exemplars;
+    int64_t remote_timeout_ns;      /* 30s */
+    struct config_pair *headers;
+    unsigned header_count;
+    const char *basic_user, *basic_password, *bearer_token; /* secrets: never printed */
+    const char *ca_file, *cert_file, *key_file;
+    bool insecure_skip_verify;
+    unsigned max_samples_per_send;  /* 2000 */
+    int64_t min_backoff_ns, max_backoff_ns; /* 30ms, 5s */
+};
+
+#define CONFIG_C_BOOL     bool
+#define CONFIG_C_INT      int64_t
+#define CONFIG_C_DOUBLE   double
+#define CONFIG_C_STRING   const char *
+#define CONFIG_C_DURATION int64_t
+#define CONFIG_C_BYTES    uint64_t
+#define CONFIG_C_ENUM(...) const char *
+#define CONFIG_C_LIST     struct config_list
+#define CONFIG_C_DOUBLES  struct config_doubles
+
+struct config {
+#define X(key, type, field, def, min, max, reload, help) CONFIG_C_##type field;
+#include "common/app/config.def"
+#undef X
+    struct config_listener otlp_grpc, otlp_http;
+    struct config_pair *external_labels; /* metrics_generator.registry.external_labels */
+    unsigned external_label_count;
+    struct config_remote_write *remote_write;
+    unsigned remote_write_count;
+    int64_t retention_ns; /* what counts after the rules of block_retention: 0 = keep for ever */
+    struct arena arena;
+};
+
+struct config_warning {
+    struct config_warning *next;
+    const char *text; /* "tempo.yml:12: memberlist has no meaning here and is ignored" */
+};
+
+struct config_flag { /* -server.http-listen-port=3201 and the like; the table's keys are flags too (dots, dashes for underscores) */
+    const char *name, *value;
+};
+
+/* `file` NULL: defaults only.  Warnings live in ret->arena. */
+MUST_CHECK enum err config_load(const char *file, bool expand_env, const struct config_flag *flags, unsigned flag_count, struct config *ret,
+                                struct config_warning **ret_warnings, struct err_detail *reterr_detail);
+/* The same from bytes (tests, fuzzing); `name` stands in messages. */
+MUST_CHECK enum err config_parse(const char *name, struct slice yaml, bool expand_env, const struct config_flag *flags, unsigned flag_count, struct config *ret,
+                                 struct config_warning **ret_warnings, struct err_detail *reterr_detail);
+void config_release(struct config *c);
+void config_write_yaml(const struct config *c, bool only_changed, struct buf *out); /* /status/config; secrets as <secret> */
+void config_write_reference(struct buf *out);                                      /* deploy/configuration.md */
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * proc.h - the process: signals as a file descriptor, limits, hardening, memory.
+ */
+#ifndef VIVACE_SYS_PROC_H
+#define VIVACE_SYS_PROC_H
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+/* Before any thread: ignores SIGPIPE, blocks SIGTERM SIGINT SIGHUP in all threads and gives a signalfd for
+ * them, no new privileges, locale C, open-file limit raised to its hard value. */
+MUST_CHECK enum err proc_init(int *ret_signal_fd);
+int proc_signal_read(int signal_fd); /* the signal's number, 0 when none is pending */
+
+uint64_t proc_memory_limit_bytes(void); /* the cgroup's (v1 or v2) limit; 0 when there is none */
+uint64_t proc_memory_total_bytes(void); /* of the machine */
+uint64_t proc_rss_bytes(void);
+double proc_cpu_seconds(void); /* user + system of this process */
+const char *proc_hostname(void);
+
+#endif
