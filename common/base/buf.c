@@ -44,6 +44,8 @@ uint8_t *buf_extend(struct buf *b, size_t len)
             cap = cap > b->len_max / 2 ? b->len_max : cap * 2;
         if (cap < need)
             cap = need;
+        if (cap > b->len_max)
+            cap = b->len_max; /* appending single bytes trusts cap alone */
         uint8_t *ptr = realloc(b->ptr, cap);
         if (ptr == NULL) {
             b->err = ERR_NOMEM;
