@@ -31,6 +31,8 @@ static inline bool wire_next(struct reader *r, struct wire_field *f)
         reader_fail(r);
         return false;
     }
+    f->v = 0;
+    f->bytes = SLICE_NONE;
     switch (f->type) {
     case WIRE_VARINT: f->v = reader_varint(r); break;
     case WIRE_FIXED64: f->v = reader_le64(r); break;
