@@ -1,11 +1,11 @@
 #include "common/base/buf.h"
 
+#include "common/base/bytes.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "common/base/bytes.h"
 
 enum { BUF_CAP_MIN = 64 };
 
@@ -38,14 +38,13 @@ uint8_t *buf_extend(struct buf *b, size_t len)
         return NULL;
     }
     size_t need = b->len + len;
-    if (need > b->cap) {
+    if (need > b->cap || b->ptr == NULL) {
         size_t cap = b->cap < BUF_CAP_MIN ? BUF_CAP_MIN : b->cap;
+        if (cap > b->len_max)
+            cap = b->len_max;
         while (cap < need)
             cap = cap > b->len_max / 2 ? b->len_max : cap * 2;
-        if (cap < need)
-            cap = need;
-        if (cap > b->len_max)
-            cap = b->len_max; /* appending single bytes trusts cap alone */
+        assert(cap >= need);
         uint8_t *ptr = realloc(b->ptr, cap);
         if (ptr == NULL) {
             b->err = ERR_NOMEM;
@@ -56,6 +55,7 @@ uint8_t *buf_extend(struct buf *b, size_t len)
     }
     uint8_t *at = b->ptr + b->len;
     b->len = need;
+    assert(b->len <= b->cap);
     return at;
 }
 

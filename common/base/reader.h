@@ -8,10 +8,10 @@
 #ifndef VIVACE_BASE_READER_H
 #define VIVACE_BASE_READER_H
 
-#include <stdbool.h>
-
 #include "common/base/bytes.h"
 #include "common/base/slice.h"
+
+#include <stdbool.h>
 
 struct reader {
     const uint8_t *at, *end;
@@ -20,7 +20,9 @@ struct reader {
 
 static inline struct reader reader_of(struct slice s)
 {
-    return (struct reader){s.ptr, s.ptr == NULL ? NULL : s.ptr + s.len, false};
+    const uint8_t *at = s.ptr == NULL ? (const uint8_t *)"" : s.ptr; /* no arithmetic on NULL */
+
+    return (struct reader){at, s.ptr == NULL ? at : at + s.len, false};
 }
 
 static inline size_t reader_left(const struct reader *r)

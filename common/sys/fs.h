@@ -8,18 +8,20 @@
 #ifndef VIVACE_SYS_FS_H
 #define VIVACE_SYS_FS_H
 
-#include <sys/uio.h>
-
 #include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/slice.h"
 
+#include <sys/uio.h>
+
 enum err fs_errno_err(int error_number);
 
 MUST_CHECK enum err fs_write_all(int fd, struct slice data); /* short writes and EINTR handled */
-MUST_CHECK enum err fs_pwritev_all(int fd, struct iovec *iov, int iov_count, uint64_t offset); /* changes iov */
-MUST_CHECK enum err fs_pread_exact(int fd, void *ret, size_t len, uint64_t offset); /* ERR_CORRUPT on end of file */
-MUST_CHECK enum err fs_sync_data(int fd); /* fdatasync */
+MUST_CHECK enum err fs_pwritev_all(int fd, struct iovec *iov, int iov_count,
+                                   uint64_t offset); /* changes iov */
+MUST_CHECK enum err fs_pread_exact(int fd, void *ret, size_t len,
+                                   uint64_t offset); /* ERR_CORRUPT on end of file */
+MUST_CHECK enum err fs_sync_data(int fd);            /* fdatasync */
 MUST_CHECK enum err fs_sync_dir(int dir_fd);
 MUST_CHECK enum err fs_sync_path_dir(const char *dir_path);
 
@@ -27,7 +29,8 @@ MUST_CHECK enum err fs_sync_path_dir(const char *dir_path);
 MUST_CHECK enum err fs_read_file(const char *path, struct buf *ret);
 /* Durable replace: write path.tmp, fdatasync, rename over path, sync the directory. */
 MUST_CHECK enum err fs_replace(const char *path, struct slice data);
-MUST_CHECK enum err fs_mkdir_all(const char *path); /* like mkdir -p; 0755; syncs the parents it made */
+MUST_CHECK enum err
+fs_mkdir_all(const char *path); /* like mkdir -p; 0755; syncs the parents it made */
 MUST_CHECK enum err fs_remove_tree(const char *path);
 MUST_CHECK enum err fs_free_bytes(const char *path, uint64_t *ret_free, uint64_t *ret_total);
 /* An exclusive flock on path (made if missing).  The fd keeps the lock.  Errors: ERR_CONFLICT held by another. */

@@ -7,12 +7,12 @@
 #ifndef VIVACE_SYS_QUEUE_H
 #define VIVACE_SYS_QUEUE_H
 
+#include "common/base/err.h"
+#include "common/sys/thread.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
-
-#include "common/base/err.h"
-#include "common/sys/thread.h"
 
 struct queue_item {
     struct queue_item *next;
@@ -27,6 +27,7 @@ struct queue {
     bool is_closed;
 };
 
+/* bytes_max 0: no limit on bytes. */
 void queue_init(struct queue *q, size_t count_max, size_t bytes_max);
 void queue_release(struct queue *q); /* must be empty */
 /* Takes the item on success.  Errors: ERR_FULL, ERR_UNAVAILABLE when closed. */
@@ -44,8 +45,10 @@ struct work {
     void (*run)(struct work *w);
 };
 struct workers;
-MUST_CHECK enum err workers_new(const char *name, unsigned thread_count, size_t queue_max, struct workers **ret);
+/* Name <= 11 characters. */
+MUST_CHECK enum err workers_new(const char *name, unsigned thread_count, size_t queue_max,
+                                struct workers **ret);
 MUST_CHECK enum err workers_run(struct workers *ws, struct work *w); /* ERR_FULL, ERR_UNAVAILABLE */
-void workers_free(struct workers *ws);                               /* runs what is queued, then joins */
+void workers_free(struct workers *ws); /* runs what is queued, then joins */
 
 #endif

@@ -4,10 +4,11 @@
 #ifndef VIVACE_SYS_THREAD_H
 #define VIVACE_SYS_THREAD_H
 
+#include "common/base/err.h"
+
 #include <pthread.h>
 #include <stdbool.h>
-
-#include "common/base/err.h"
+#include <stdint.h>
 
 typedef void thread_fn(void *arg);
 
