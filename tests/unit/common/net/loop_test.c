@@ -1,12 +1,9 @@
 #include "common/base/clock.h"
 #include "common/net/loop.h"
 #include "common/sys/thread.h"
+#include "tests/lib/test.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
