@@ -1,21 +1,40 @@
 #include "querier/answers.h"
 
-#include <assert.h>
-#include <stdlib.h>
-
 #include "common/base/clock.h"
 #include "common/base/num.h"
 #include "common/codec/otlp_write.h"
 #include "common/query/ql.h"
 
+#include <assert.h>
+#include <stdlib.h>
+
 enum { TEXT_BYTES_MAX = 1 << 20 };
 
-const char *const answers_intrinsics[ANSWERS_INTRINSIC_COUNT] = {
-    "duration",         "event:name",     "event:timeSinceStart", "instrumentation:name", "instrumentation:version", "kind",
-    "link:spanID",      "link:traceID",   "name",                 "rootName",             "rootServiceName",         "span:duration",
-    "span:id",          "span:kind",      "span:name",            "span:parentID",        "span:status",             "span:statusMessage",
-    "status",           "statusMessage",  "trace:duration",       "trace:id",             "trace:rootName",          "trace:rootService",
-    "traceDuration"};
+const char *const answers_intrinsics[ANSWERS_INTRINSIC_COUNT] = {"duration",
+                                                                 "event:name",
+                                                                 "event:timeSinceStart",
+                                                                 "instrumentation:name",
+                                                                 "instrumentation:version",
+                                                                 "kind",
+                                                                 "link:spanID",
+                                                                 "link:traceID",
+                                                                 "name",
+                                                                 "rootName",
+                                                                 "rootServiceName",
+                                                                 "span:duration",
+                                                                 "span:id",
+                                                                 "span:kind",
+                                                                 "span:name",
+                                                                 "span:parentID",
+                                                                 "span:status",
+                                                                 "span:statusMessage",
+                                                                 "status",
+                                                                 "statusMessage",
+                                                                 "trace:duration",
+                                                                 "trace:id",
+                                                                 "trace:rootName",
+                                                                 "trace:rootService",
+                                                                 "traceDuration"};
 
 /* Text of a value that has no type of its own in OTLP: duration, status, kind, nil. */
 static struct slice special_text(struct buf *scratch, struct value v)
@@ -121,7 +140,8 @@ static void attributes_json(struct json_out *j, const struct result_attribute *l
     json_out_end_array(j);
 }
 
-static void attributes_pb(struct buf *out, uint32_t field, const struct result_attribute *list, uint32_t count)
+static void attributes_pb(struct buf *out, uint32_t field, const struct result_attribute *list,
+                          uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         size_t mark = pb_begin(out, field);
@@ -358,7 +378,8 @@ static int text_cmp(const void *a, const void *b)
 }
 
 /* All names of the scopes, sorted, each once. */
-static uint32_t names_flat(struct arena *a, const struct tag_names *r, unsigned scopes, struct slice **ret)
+static uint32_t names_flat(struct arena *a, const struct tag_names *r, unsigned scopes,
+                           struct slice **ret)
 {
     uint32_t total = ANSWERS_INTRINSIC_COUNT, n = 0, unique = 0;
 
@@ -381,7 +402,8 @@ static uint32_t names_flat(struct arena *a, const struct tag_names *r, unsigned 
     return unique;
 }
 
-void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r, unsigned scopes, bool is_pb)
+void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r, unsigned scopes,
+                     bool is_pb)
 {
     struct json_out j;
     struct slice *names = NULL;
@@ -404,7 +426,8 @@ void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r
     json_out_end_object(&j);
 }
 
-static void scope_answer(struct buf *out, struct json_out *j, const char *name, const struct slice *names, uint32_t count, bool is_pb)
+static void scope_answer(struct buf *out, struct json_out *j, const char *name,
+                         const struct slice *names, uint32_t count, bool is_pb)
 {
     if (is_pb) {
         size_t mark = pb_begin(out, 1);
@@ -429,7 +452,8 @@ static void scope_answer(struct buf *out, struct json_out *j, const char *name, 
 
 void answers_tags_v2(struct buf *out, const struct tag_names *r, unsigned scopes, bool is_pb)
 {
-    static const char *const names[TAGS_SCOPE_COUNT] = {"span", "resource", "event", "link", "instrumentation"};
+    static const char *const names[TAGS_SCOPE_COUNT] = {"span", "resource", "event", "link",
+                                                        "instrumentation"};
     struct slice intrinsics[ANSWERS_INTRINSIC_COUNT];
     struct json_out j;
     uint32_t count = 0;

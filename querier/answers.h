@@ -13,11 +13,13 @@ void answers_search_json(struct buf *out, const struct search_result *r);
 void answers_search_pb(struct buf *out, const struct search_result *r);
 
 enum { ANSWERS_INTRINSIC_COUNT = 25 };
-extern const char *const answers_intrinsics[ANSWERS_INTRINSIC_COUNT]; /* what the tag routes list for scope intrinsic */
+extern const char *const
+    answers_intrinsics[ANSWERS_INTRINSIC_COUNT]; /* what the tag routes list for scope intrinsic */
 
 /* Which scopes an answer shows: bits 1 << enum result_tag_scope, and ANSWERS_INTRINSIC. */
 enum { ANSWERS_INTRINSIC = 1 << TAGS_SCOPE_COUNT };
-void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r, unsigned scopes, bool is_pb);
+void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r, unsigned scopes,
+                     bool is_pb);
 void answers_tags_v2(struct buf *out, const struct tag_names *r, unsigned scopes, bool is_pb);
 void answers_values_v1(struct buf *out, const struct tag_values *r, bool is_pb);
 void answers_values_v2(struct buf *out, const struct tag_values *r, bool is_pb);

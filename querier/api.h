@@ -28,11 +28,12 @@ struct api_request {
     int64_t now_ns;
 };
 
-typedef enum err api_fn(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail);
+typedef enum err api_fn(struct api_request *r, struct api_answer *answer,
+                        struct err_detail *reterr_detail);
 
 struct api_route {
-    const char *name;           /* of tempo_request_duration_seconds */
-    const char *op;             /* of tempo_query_frontend_queries_total: traces, search, metadata, metrics */
+    const char *name; /* of tempo_request_duration_seconds */
+    const char *op;   /* of tempo_query_frontend_queries_total: traces, search, metadata, metrics */
     const char *prefix, *suffix; /* path = prefix, or prefix argument suffix */
     api_fn *fn;
 };
@@ -41,9 +42,9 @@ struct api_route {
 const struct api_route *api_route(struct slice path, struct slice *ret_argument);
 
 /* The functions of the routes, by file. */
-api_fn api_trace_v1, api_trace_v2;                                             /* api_trace.c */
-api_fn api_search;                                                             /* api_search.c */
-api_fn api_tags_v1, api_tags_v2, api_values_v1, api_values_v2;                 /* api_tags.c */
-api_fn api_query_range, api_query_instant;                                     /* api_metrics.c */
+api_fn api_trace_v1, api_trace_v2;                             /* api_trace.c */
+api_fn api_search;                                             /* api_search.c */
+api_fn api_tags_v1, api_tags_v2, api_values_v1, api_values_v2; /* api_tags.c */
+api_fn api_query_range, api_query_instant;                     /* api_metrics.c */
 
 #endif

@@ -1,15 +1,15 @@
 /* TraceQL metrics: counts and rates of matching spans; the other functions are refused by name. */
-#include <assert.h>
-
 #include "common/base/clock.h"
 #include "querier/answers.h"
 #include "querier/api.h"
 #include "querier/params.h"
 
+#include <assert.h>
+
 struct count_query {
     struct params_metrics p;
-    struct ql_query *ql;     /* as sent */
-    struct ql_query search;  /* its pipeline alone */
+    struct ql_query *ql;    /* as sent */
+    struct ql_query search; /* its pipeline alone */
     struct buf search_text;
     uint64_t first_ns, step_ns; /* interval i is (first + i*step, first + (i+1)*step] */
     uint32_t interval_count;
@@ -30,7 +30,8 @@ static const char *unsupported_part(const struct ql_query *ql)
     return NULL;
 }
 
-static enum err count_parse(struct api_request *r, struct count_query *c, const char *error_prefix, struct err_detail *detail)
+static enum err count_parse(struct api_request *r, struct count_query *c, const char *error_prefix,
+                            struct err_detail *detail)
 {
     struct err_detail why = {0};
     enum err e = params_metrics(r->search.arena, r->query, r->now_ns, &c->p, detail);
@@ -56,7 +57,8 @@ static enum err count_parse(struct api_request *r, struct count_query *c, const 
 }
 
 /* Matching spans per interval: a search without limits, whose spans are put into their intervals. */
-static enum err count_run(struct api_request *r, struct count_query *c, bool closed_start, uint64_t **ret_counts)
+static enum err count_run(struct api_request *r, struct count_query *c, bool closed_start,
+                          uint64_t **ret_counts)
 {
     uint64_t *counts = ARENA_ARRAY(r->search.arena, uint64_t, c->interval_count);
     uint64_t end_ns = c->first_ns + c->step_ns * c->interval_count;
@@ -70,7 +72,9 @@ static enum err count_run(struct api_request *r, struct count_query *c, bool clo
 
     if (counts == NULL)
         return arena_err(r->search.arena);
-    enum err e = ql_is_never(&c->search) ? ERR_OK : search_run(&r->search, buf_slice(&c->search_text), &q, &found);
+    enum err e = ql_is_never(&c->search)
+                     ? ERR_OK
+                     : search_run(&r->search, buf_slice(&c->search_text), &q, &found);
     if (e != ERR_OK)
         return e;
     for (uint32_t t = 0; t < found.trace_count; t++) {
@@ -91,7 +95,8 @@ static enum err count_run(struct api_request *r, struct count_query *c, bool clo
 
 static double point(const struct count_query *c, uint64_t count)
 {
-    return c->ql->metrics->fn == QL_M_RATE ? (double)count / ((double)c->step_ns / 1e9) : (double)count;
+    return c->ql->metrics->fn == QL_M_RATE ? (double)count / ((double)c->step_ns / 1e9)
+                                           : (double)count;
 }
 
 static void label_write(struct json_out *j, const struct count_query *c)
@@ -102,12 +107,15 @@ static void label_write(struct json_out *j, const struct count_query *c)
     json_out_key(j, "key");
     json_out_cstring(j, "__name__");
     json_out_key(j, "value");
-    answers_value_json(j, value_string(c->ql->metrics->fn == QL_M_RATE ? SLICE_LIT("rate") : SLICE_LIT("count_over_time")));
+    answers_value_json(j, value_string(c->ql->metrics->fn == QL_M_RATE
+                                           ? SLICE_LIT("rate")
+                                           : SLICE_LIT("count_over_time")));
     json_out_end_object(j);
     json_out_end_array(j);
 }
 
-static void sample_write(struct json_out *j, const struct count_query *c, uint32_t i, uint64_t count)
+static void sample_write(struct json_out *j, const struct count_query *c, uint32_t i,
+                         uint64_t count)
 {
     json_out_begin_object(j);
     json_out_key(j, "timestampMs");
@@ -120,7 +128,8 @@ static void sample_write(struct json_out *j, const struct count_query *c, uint32
 }
 
 /* `{"series":[{"labels":[...], ` ... `}],"metrics":{}}` around what `is_range` says. */
-static void series_write(struct buf *out, const struct count_query *c, const uint64_t *counts, bool is_range)
+static void series_write(struct buf *out, const struct count_query *c, const uint64_t *counts,
+                         bool is_range)
 {
     struct json_out j;
 
@@ -148,10 +157,11 @@ static void series_write(struct buf *out, const struct count_query *c, const uin
     json_out_end_object(&j);
 }
 
-static enum err metrics_answer(struct api_request *r, struct api_answer *answer, bool is_range, struct err_detail *detail)
+static enum err metrics_answer(struct api_request *r, struct api_answer *answer, bool is_range,
+                               struct err_detail *detail)
 {
     struct count_query c = {0};
-    uint64_t *counts;
+    uint64_t *counts = NULL;
 
     buf_init(&c.search_text, QL_TEXT_BYTES_MAX * 4);
     enum err e = count_parse(r, &c, is_range ? "" : "compiling query: ", detail);
@@ -175,12 +185,14 @@ static enum err metrics_answer(struct api_request *r, struct api_answer *answer,
     return e;
 }
 
-enum err api_query_range(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_query_range(struct api_request *r, struct api_answer *answer,
+                         struct err_detail *reterr_detail)
 {
     return metrics_answer(r, answer, true, reterr_detail);
 }
 
-enum err api_query_instant(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_query_instant(struct api_request *r, struct api_answer *answer,
+                           struct err_detail *reterr_detail)
 {
     return metrics_answer(r, answer, false, reterr_detail);
 }

@@ -3,7 +3,8 @@
 #include "querier/api.h"
 #include "querier/params.h"
 
-static enum err query_parse(struct api_request *r, struct slice q, struct ql_query **ret, struct err_detail *detail)
+static enum err query_parse(struct api_request *r, struct slice q, struct ql_query **ret,
+                            struct err_detail *detail)
 {
     struct err_detail why = {0};
     const char *unsupported;
@@ -14,14 +15,17 @@ static enum err query_parse(struct api_request *r, struct slice q, struct ql_que
     if (e != ERR_OK)
         return e;
     if ((*ret)->metrics != NULL)
-        return err_detail_set(detail, ERR_INVALID, "invalid TraceQL query: a metrics query can not be searched, ask /api/metrics/query_range");
+        return err_detail_set(
+            detail, ERR_INVALID,
+            "invalid TraceQL query: a metrics query can not be searched, ask /api/metrics/query_range");
     unsupported = ql_unsupported(*ret);
     if (unsupported != NULL)
         return err_detail_set(detail, ERR_UNSUPPORTED, "%s", unsupported);
     return ERR_OK;
 }
 
-enum err api_search(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_search(struct api_request *r, struct api_answer *answer,
+                    struct err_detail *reterr_detail)
 {
     struct params_search p;
     struct ql_query *ql = NULL;

@@ -18,7 +18,8 @@ static const struct {
 
 static unsigned scope_bits(struct slice scope, bool none_has_intrinsics)
 {
-    static const char *const names[TAGS_SCOPE_COUNT] = {"span", "resource", "event", "link", "instrumentation"};
+    static const char *const names[TAGS_SCOPE_COUNT] = {"span", "resource", "event", "link",
+                                                        "instrumentation"};
     unsigned all = (1u << TAGS_SCOPE_COUNT) - 1;
 
     if (scope.len == 0 || slice_eq_str(scope, "none"))
@@ -31,7 +32,8 @@ static unsigned scope_bits(struct slice scope, bool none_has_intrinsics)
     return 0; /* "trace" has no attributes of its own */
 }
 
-static enum err names_find(struct api_request *r, unsigned *ret_scopes, bool none_has_intrinsics, struct tag_names *ret, struct err_detail *detail)
+static enum err names_find(struct api_request *r, unsigned *ret_scopes, bool none_has_intrinsics,
+                           struct tag_names *ret, struct err_detail *detail)
 {
     struct params_tags p;
 
@@ -44,7 +46,8 @@ static enum err names_find(struct api_request *r, unsigned *ret_scopes, bool non
     return search_tag_names(&r->search, p.q, p.window.start_ns, p.window.end_ns, p.limit, ret);
 }
 
-enum err api_tags_v1(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_tags_v1(struct api_request *r, struct api_answer *answer,
+                     struct err_detail *reterr_detail)
 {
     struct tag_names names = {0};
     unsigned scopes;
@@ -58,7 +61,8 @@ enum err api_tags_v1(struct api_request *r, struct api_answer *answer, struct er
     return arena_err(r->search.arena);
 }
 
-enum err api_tags_v2(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_tags_v2(struct api_request *r, struct api_answer *answer,
+                     struct err_detail *reterr_detail)
 {
     struct tag_names names = {0};
     unsigned scopes;
@@ -72,7 +76,8 @@ enum err api_tags_v2(struct api_request *r, struct api_answer *answer, struct er
     return ERR_OK;
 }
 
-enum err api_values_v1(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_values_v1(struct api_request *r, struct api_answer *answer,
+                       struct err_detail *reterr_detail)
 {
     struct params_tags p;
     struct tag_values values = {0};
@@ -87,8 +92,12 @@ enum err api_values_v1(struct api_request *r, struct api_answer *answer, struct 
     bool any_scope = tag.intrinsic == QL_I_NONE;
     struct slice text = r->argument;
     if (!any_scope)
-        text = tag.intrinsic == QL_I_NAME ? SLICE_LIT("name") : tag.intrinsic == QL_I_ROOT_NAME ? SLICE_LIT("rootName") : SLICE_LIT("rootServiceName");
-    e = search_tag_values(&r->search, text, &tag, any_scope, p.q, p.window.start_ns, p.window.end_ns, p.limit, r->config->max_bytes_per_tag_values_query, &values);
+        text = tag.intrinsic == QL_I_NAME        ? SLICE_LIT("name")
+               : tag.intrinsic == QL_I_ROOT_NAME ? SLICE_LIT("rootName")
+                                                 : SLICE_LIT("rootServiceName");
+    e = search_tag_values(&r->search, text, &tag, any_scope, p.q, p.window.start_ns,
+                          p.window.end_ns, p.limit, r->config->max_bytes_per_tag_values_query,
+                          &values);
     if (e != ERR_OK)
         return e;
     answer->missing = r->search.missing;
@@ -97,7 +106,8 @@ enum err api_values_v1(struct api_request *r, struct api_answer *answer, struct 
     return ERR_OK;
 }
 
-enum err api_values_v2(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_values_v2(struct api_request *r, struct api_answer *answer,
+                       struct err_detail *reterr_detail)
 {
     struct params_tags p;
     struct tag_values values = {0};
@@ -113,8 +123,10 @@ enum err api_values_v2(struct api_request *r, struct api_answer *answer, struct 
     if (name.len == 0)
         return err_detail_set(reterr_detail, ERR_INVALID, "please provide a non-empty tagName");
     if (ql_parse_attribute(r->search.arena, name, &tag) != ERR_OK)
-        return err_detail_set(reterr_detail, ERR_INVALID, "please provide a valid tagName: " SLICE_FMT, SLICE_ARG(name));
-    e = search_tag_values(&r->search, name, &tag, false, p.q, p.window.start_ns, p.window.end_ns, p.limit, r->config->max_bytes_per_tag_values_query, &values);
+        return err_detail_set(reterr_detail, ERR_INVALID,
+                              "please provide a valid tagName: " SLICE_FMT, SLICE_ARG(name));
+    e = search_tag_values(&r->search, name, &tag, false, p.q, p.window.start_ns, p.window.end_ns,
+                          p.limit, r->config->max_bytes_per_tag_values_query, &values);
     if (e != ERR_OK)
         return e;
     answer->missing = r->search.missing;

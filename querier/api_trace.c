@@ -8,7 +8,8 @@
 /* The trace's OTLP bytes; empty when it is nowhere. */
 static enum err trace_find(struct api_request *r, struct slice *ret, struct err_detail *detail)
 {
-    struct params_window window; /* prunes blocks in Tempo; here a trace is found wherever it lies */
+    struct params_window
+        window; /* prunes blocks in Tempo; here a trace is found wherever it lies */
     struct trace_id id;
 
     enum err e = trace_id_from_hex(r->argument, &id, detail);
@@ -21,7 +22,8 @@ static enum err trace_find(struct api_request *r, struct slice *ret, struct err_
     return e;
 }
 
-enum err api_trace_v1(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_trace_v1(struct api_request *r, struct api_answer *answer,
+                      struct err_detail *reterr_detail)
 {
     struct json_out j;
     struct slice otlp;
@@ -57,7 +59,8 @@ static void v2_protobuf(struct buf *out, struct slice otlp, const char *partial)
     }
 }
 
-enum err api_trace_v2(struct api_request *r, struct api_answer *answer, struct err_detail *reterr_detail)
+enum err api_trace_v2(struct api_request *r, struct api_answer *answer,
+                      struct err_detail *reterr_detail)
 {
     struct json_out j;
     struct slice otlp;
@@ -66,7 +69,11 @@ enum err api_trace_v2(struct api_request *r, struct api_answer *answer, struct e
     if (e != ERR_OK)
         return e;
     answer->missing = r->search.missing;
-    const char *partial = answer->missing == 0 ? NULL : arena_printf(r->search.arena, "%u places did not answer, a partial trace is returned", answer->missing);
+    const char *partial =
+        answer->missing == 0
+            ? NULL
+            : arena_printf(r->search.arena, "%u places did not answer, a partial trace is returned",
+                           answer->missing);
     if (r->wants_protobuf) {
         answer->content_type = "application/protobuf";
         v2_protobuf(&answer->body, otlp, partial);

@@ -1,11 +1,11 @@
 #include "querier/blocks.h"
 
+#include "common/base/map.h"
+#include "common/sys/thread.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "common/base/map.h"
-#include "common/sys/thread.h"
 
 enum { META_BYTES_MAX = 64 * 1024 };
 
@@ -54,7 +54,7 @@ void blocks_free(struct blocks *b)
 
     if (b == NULL)
         return;
-    HASH_ITER(hh, b->entries, e, next)
+    HASH_ITER (hh, b->entries, e, next)
         entry_free(b, e);
     mutex_release(&b->lock);
     mutex_release(&b->poll_lock);
@@ -126,8 +126,9 @@ static void poll_sweep(struct poll *p)
     size_t prefix = p->tenant == NULL ? 0 : strlen(p->tenant);
 
     mutex_lock(&p->b->lock);
-    HASH_ITER(hh, p->b->entries, e, next) {
-        bool is_listed = p->tenant == NULL || (strncmp(e->key, p->tenant, prefix) == 0 && e->key[prefix] == '/');
+    HASH_ITER (hh, p->b->entries, e, next) {
+        bool is_listed =
+            p->tenant == NULL || (strncmp(e->key, p->tenant, prefix) == 0 && e->key[prefix] == '/');
         if (is_listed && e->seen != p->no)
             entry_free(p->b, e);
     }
@@ -143,7 +144,8 @@ static enum err poll_run(struct blocks *b, const char *tenant)
     mutex_lock(&b->lock);
     p.no = ++b->poll_no;
     mutex_unlock(&b->lock);
-    e = tenant == NULL ? b->backend->ops->tenants(b->backend, poll_tenant, &p) : poll_tenant(&p, tenant);
+    e = tenant == NULL ? b->backend->ops->tenants(b->backend, poll_tenant, &p)
+                       : poll_tenant(&p, tenant);
     if (e == ERR_NOT_FOUND)
         e = ERR_OK; /* a tenant without blocks */
     if (e == ERR_OK)
@@ -164,13 +166,14 @@ uint64_t blocks_count(struct blocks *b, const char *tenant)
     uint64_t n = 0;
 
     mutex_lock(&b->lock);
-    HASH_ITER(hh, b->entries, e, next)
+    HASH_ITER (hh, b->entries, e, next)
         n += strncmp(e->key, tenant, prefix) == 0 && e->key[prefix] == '/';
     mutex_unlock(&b->lock);
     return n;
 }
 
-static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_coverage *coverage, uint32_t count)
+static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_coverage *coverage,
+                      uint32_t count)
 {
     bool all = true;
 
@@ -179,7 +182,8 @@ static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_
         for (uint32_t k = 0; k < coverage[i].recent_count && all; k++) {
             char key[192];
             struct entry *e;
-            (void)snprintf(key, sizeof key, "%s/" SLICE_FMT, tenant, SLICE_ARG(coverage[i].recent[k]));
+            (void)snprintf(key, sizeof key, "%s/" SLICE_FMT, tenant,
+                           SLICE_ARG(coverage[i].recent[k]));
             HASH_FIND_STR(b->entries, key, e);
             all = e != NULL;
         }
@@ -189,7 +193,8 @@ static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_
 }
 
 /* Newer than its ingester's answer: the spans are in that answer. */
-static bool is_covered(const struct block_meta *m, const struct blocks_coverage *coverage, uint32_t count)
+static bool is_covered(const struct block_meta *m, const struct blocks_coverage *coverage,
+                       uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         if (coverage[i].is_known && slice_eq_str(coverage[i].instance_id, m->writer))
@@ -242,7 +247,8 @@ static int candidate_cmp(const void *a, const void *b)
     return strcmp(x->id, y->id);
 }
 
-static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns, const struct blocks_coverage *coverage, uint32_t coverage_count,
+static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns,
+                           const struct blocks_coverage *coverage, uint32_t coverage_count,
                            struct arena *a, struct candidate **ret)
 {
     struct entry *e, *next;
@@ -251,10 +257,11 @@ static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_
 
     mutex_lock(&b->lock);
     struct candidate *list = ARENA_ARRAY(a, struct candidate, HASH_COUNT(b->entries));
-    HASH_ITER(hh, b->entries, e, next) {
+    HASH_ITER (hh, b->entries, e, next) {
         if (list == NULL || strncmp(e->key, tenant, prefix) != 0 || e->key[prefix] != '/')
             continue;
-        if ((start_ns | end_ns) != 0 && (e->meta.max_end_ns < start_ns || e->meta.min_start_ns > end_ns))
+        if ((start_ns | end_ns) != 0 &&
+            (e->meta.max_end_ns < start_ns || e->meta.min_start_ns > end_ns))
             continue;
         if (is_covered(&e->meta, coverage, coverage_count))
             continue;
@@ -268,7 +275,8 @@ static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_
     return n;
 }
 
-enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns, const struct blocks_coverage *coverage, uint32_t coverage_count,
+enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns,
+                     const struct blocks_coverage *coverage, uint32_t coverage_count,
                      struct arena *a, struct blocks_set *ret)
 {
     struct blocks_set set = {0};

@@ -1,9 +1,9 @@
 #include "querier/fanout.h"
 
+#include "common/sys/thread.h"
+
 #include <assert.h>
 #include <stdlib.h>
-
-#include "common/sys/thread.h"
 
 struct wait {
     struct mutex lock; /* left */
@@ -35,7 +35,8 @@ static bool is_reachable(const struct member *m)
     return m->health != MEMBER_DOWN && m->state != MEMBER_UNKNOWN;
 }
 
-enum err fanout_ask(struct members *ingesters, uint16_t method, struct slice payload, int64_t timeout_ns, struct fanout *ret)
+enum err fanout_ask(struct members *ingesters, uint16_t method, struct slice payload,
+                    int64_t timeout_ns, struct fanout *ret)
 {
     unsigned count = members_count(ingesters);
     struct fanout f = {.answers = calloc(count + 1, sizeof *f.answers), .count = count};

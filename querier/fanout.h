@@ -25,7 +25,8 @@ struct fanout {
 enum { FANOUT_ANSWER_BYTES_MAX = 64 * 1024 * 1024 };
 
 /* Errors: ERR_NOMEM only; an ingester that fails is counted in `missing`. */
-MUST_CHECK enum err fanout_ask(struct members *ingesters, uint16_t method, struct slice payload, int64_t timeout_ns, struct fanout *ret);
+MUST_CHECK enum err fanout_ask(struct members *ingesters, uint16_t method, struct slice payload,
+                               int64_t timeout_ns, struct fanout *ret);
 void fanout_release(struct fanout *f);
 
 #endif

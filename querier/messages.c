@@ -9,14 +9,16 @@ static void id_write(struct buf *out, uint32_t field, const struct trace_id *id)
     pb_bytes(out, field, (struct slice){id->b, TRACE_ID_BYTES});
 }
 
-void messages_trace_request(struct buf *out, struct slice tenant, const struct trace_id *ids, uint32_t id_count)
+void messages_trace_request(struct buf *out, struct slice tenant, const struct trace_id *ids,
+                            uint32_t id_count)
 {
     pb_bytes(out, 1, tenant);
     for (uint32_t i = 0; i < id_count; i++)
         id_write(out, 2, &ids[i]);
 }
 
-void messages_search_request(struct buf *out, struct slice tenant, struct slice query, const struct engine_query *q, int64_t timeout_ns)
+void messages_search_request(struct buf *out, struct slice tenant, struct slice query,
+                             const struct engine_query *q, int64_t timeout_ns)
 {
     pb_bytes(out, 1, tenant);
     pb_bytes(out, 2, query);
@@ -37,14 +39,16 @@ void messages_search_request(struct buf *out, struct slice tenant, struct slice 
     pb_varint(out, 11, (uint64_t)(timeout_ns / NS_PER_MS));
 }
 
-void messages_flagged_request(struct buf *out, struct slice tenant, uint64_t start_ns, uint64_t end_ns)
+void messages_flagged_request(struct buf *out, struct slice tenant, uint64_t start_ns,
+                              uint64_t end_ns)
 {
     pb_bytes(out, 1, tenant);
     pb_fixed64(out, 2, start_ns);
     pb_fixed64(out, 3, end_ns);
 }
 
-void messages_tag_names_request(struct buf *out, struct slice tenant, struct slice filter, uint64_t start_ns, uint64_t end_ns)
+void messages_tag_names_request(struct buf *out, struct slice tenant, struct slice filter,
+                                uint64_t start_ns, uint64_t end_ns)
 {
     pb_bytes(out, 1, tenant);
     pb_bytes(out, 2, filter);
@@ -52,7 +56,9 @@ void messages_tag_names_request(struct buf *out, struct slice tenant, struct sli
     pb_fixed64(out, 4, end_ns);
 }
 
-void messages_tag_values_request(struct buf *out, struct slice tenant, struct slice tag, bool any_scope, struct slice filter, uint64_t start_ns, uint64_t end_ns, uint32_t limit)
+void messages_tag_values_request(struct buf *out, struct slice tenant, struct slice tag,
+                                 bool any_scope, struct slice filter, uint64_t start_ns,
+                                 uint64_t end_ns, uint32_t limit)
 {
     pb_bytes(out, 1, tenant);
     pb_bytes(out, 2, tag);
@@ -64,7 +70,8 @@ void messages_tag_values_request(struct buf *out, struct slice tenant, struct sl
 }
 
 /* Next field of a message.  False at its end or at damage (then the reader has failed). */
-static bool field_next(struct reader *r, uint32_t *ret_field, struct slice *ret_bytes, uint64_t *ret_number)
+static bool field_next(struct reader *r, uint32_t *ret_field, struct slice *ret_bytes,
+                       uint64_t *ret_number)
 {
     if (reader_done(r))
         return false;
@@ -82,7 +89,8 @@ static bool field_next(struct reader *r, uint32_t *ret_field, struct slice *ret_
     return !reader_failed(r);
 }
 
-enum err messages_repeated(struct arena *a, struct slice answer, uint32_t field, struct slice **ret, uint32_t *ret_count)
+enum err messages_repeated(struct arena *a, struct slice answer, uint32_t field, struct slice **ret,
+                           uint32_t *ret_count)
 {
     struct reader r = reader_of(answer);
     struct slice bytes, *list;
@@ -105,7 +113,8 @@ enum err messages_repeated(struct arena *a, struct slice answer, uint32_t field,
     return ERR_OK;
 }
 
-enum err messages_coverage(struct arena *a, struct slice answer, uint32_t field, struct blocks_coverage *ret)
+enum err messages_coverage(struct arena *a, struct slice answer, uint32_t field,
+                           struct blocks_coverage *ret)
 {
     struct blocks_coverage c = {.is_known = true};
     struct slice *found, bytes;

@@ -17,7 +17,9 @@ struct params_window {
 };
 
 /* start, end of a trace by id: both optional, int64 seconds. */
-MUST_CHECK enum err params_trace_window(struct arena *a, struct slice query, struct params_window *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err params_trace_window(struct arena *a, struct slice query,
+                                        struct params_window *ret,
+                                        struct err_detail *reterr_detail);
 
 struct params_search {
     struct params_window window;
@@ -28,19 +30,24 @@ struct params_search {
     uint32_t limit, spss;
 };
 /* now_ns: for the default window and for `since`. */
-MUST_CHECK enum err params_search(struct arena *a, const struct config *c, struct slice query, int64_t now_ns, struct params_search *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err params_search(struct arena *a, const struct config *c, struct slice query,
+                                  int64_t now_ns, struct params_search *ret,
+                                  struct err_detail *reterr_detail);
 
 struct params_tags {
     struct params_window window;
     struct slice scope, q;
     uint32_t limit; /* 0: none */
 };
-MUST_CHECK enum err params_tags(struct arena *a, const struct config *c, struct slice query, int64_t now_ns, struct params_tags *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err params_tags(struct arena *a, const struct config *c, struct slice query,
+                                int64_t now_ns, struct params_tags *ret,
+                                struct err_detail *reterr_detail);
 
 struct params_metrics {
     struct slice q;
     uint64_t start_ns, end_ns, step_ns;
 };
-MUST_CHECK enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns, struct params_metrics *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
+                                   struct params_metrics *ret, struct err_detail *reterr_detail);
 
 #endif

@@ -1,9 +1,5 @@
 #include "querier/querier.h"
 
-#include <assert.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "common/base/clock.h"
 #include "common/base/map.h"
 #include "common/obs/log.h"
@@ -12,7 +8,16 @@
 #include "common/sys/thread.h"
 #include "querier/api.h"
 
-enum { JOBS_WAITING_MAX = 2000, ANSWER_BYTES_MAX = 256 * 1024 * 1024, WATCH_MS = 20, INGESTER_CONTEXTS = 64 };
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    JOBS_WAITING_MAX = 2000,
+    ANSWER_BYTES_MAX = 256 * 1024 * 1024,
+    WATCH_MS = 20,
+    INGESTER_CONTEXTS = 64
+};
 #define QUERY_BYTES_MAX ((size_t)512 * 1024 * 1024)
 
 struct querier {
@@ -22,7 +27,7 @@ struct querier {
     struct blocks *blocks;
     struct workers *workers;
     struct budget footers;
-    pthread_t keeper; /* polls the block list, ends queries that are over */
+    pthread_t keeper;  /* polls the block list, ends queries that are over */
     struct mutex lock; /* jobs, is_stopping, is_listed */
     pthread_cond_t changed;
     struct job *jobs;
@@ -82,10 +87,12 @@ static void error_body(struct buf *body, enum err e, const struct err_detail *de
     buf_append_byte(body, '\n');
 }
 
-static void job_reply(struct job *j, enum err e, struct api_answer *answer, const struct err_detail *detail)
+static void job_reply(struct job *j, enum err e, struct api_answer *answer,
+                      const struct err_detail *detail)
 {
     char missing[16];
-    struct http_header headers[2] = {{"content-type", answer->content_type}, {"x-vivace-partial", missing}};
+    struct http_header headers[2] = {{"content-type", answer->content_type},
+                                     {"x-vivace-partial", missing}};
     struct querier *q = j->q;
     const char *op = j->route->op;
 
@@ -98,14 +105,23 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer, cons
         headers[0].value = "text/plain; charset=utf-8";
         answer->missing = 0;
         if (answer->status >= 500 && e != ERR_UNSUPPORTED)
-            log_warn("query_failed", LOG_STR("tenant", j->tenant), LOG_STR("route", j->route->name), LOG_ERR(e), LOG_STR("detail", detail->text));
+            log_warn("query_failed", LOG_STR("tenant", j->tenant), LOG_STR("route", j->route->name),
+                     LOG_ERR(e), LOG_STR("detail", detail->text));
     }
     (void)snprintf(missing, sizeof missing, "%u", answer->missing);
-    metric_inc(metric_cell(q->queries, (struct slice[]){slice_str(j->tenant), slice_str(op), e == ERR_CANCELED ? SLICE_LIT("canceled") : SLICE_LIT("completed")}, 3));
+    metric_inc(metric_cell(
+        q->queries,
+        (struct slice[]){slice_str(j->tenant), slice_str(op),
+                         e == ERR_CANCELED ? SLICE_LIT("canceled") : SLICE_LIT("completed")},
+        3));
     if (answer->missing != 0)
         metric_add(metric_cell0(q->missing), answer->missing);
-    app_observe_request("GET", j->route->name, answer->status, clock_mono_ns(q->app->clock) - j->begun_ns);
-    struct http_reply reply = {.status = answer->status, .headers = headers, .header_count = answer->missing != 0 ? 2 : 1, .body = &answer->body};
+    app_observe_request("GET", j->route->name, answer->status,
+                        clock_mono_ns(q->app->clock) - j->begun_ns);
+    struct http_reply reply = {.status = answer->status,
+                               .headers = headers,
+                               .header_count = answer->missing != 0 ? 2 : 1,
+                               .body = &answer->body};
     http_reply(j->req, &reply);
     j->req = NULL;
 }
@@ -116,19 +132,20 @@ static void job_run(struct work *w)
     struct querier *q = j->q;
     struct err_detail detail = {0};
     struct api_answer answer = {.status = 200, .content_type = "application/json"};
-    struct api_request r = {.config = q->app->config,
-                            .query = j->query,
-                            .argument = j->argument,
-                            .wants_protobuf = j->wants_protobuf,
-                            .now_ns = clock_wall_ns(q->app->clock),
-                            .search = {.ingesters = q->ingesters,
-                                       .blocks = q->blocks,
-                                       .budget = &j->budget,
-                                       .tenant = j->tenant,
-                                       .deadline_mono_ns = j->deadline_ns,
-                                       .cancel = &j->cancel,
-                                       .arena = &j->arena,
-                                       .max_attribute_bytes = (uint32_t)q->app->config->max_attribute_bytes}};
+    struct api_request r = {
+        .config = q->app->config,
+        .query = j->query,
+        .argument = j->argument,
+        .wants_protobuf = j->wants_protobuf,
+        .now_ns = clock_wall_ns(q->app->clock),
+        .search = {.ingesters = q->ingesters,
+                   .blocks = q->blocks,
+                   .budget = &j->budget,
+                   .tenant = j->tenant,
+                   .deadline_mono_ns = j->deadline_ns,
+                   .cancel = &j->cancel,
+                   .arena = &j->arena,
+                   .max_attribute_bytes = (uint32_t)q->app->config->max_attribute_bytes}};
 
     buf_init(&answer.body, ANSWER_BYTES_MAX);
     enum err e = atomic_load(&j->cancel) ? ERR_CANCELED : j->route->fn(&r, &answer, &detail);
@@ -140,7 +157,8 @@ static void job_run(struct work *w)
     job_free(j);
 }
 
-static enum err job_new(struct querier *q, struct http_req *req, struct job **ret, struct err_detail *detail)
+static enum err job_new(struct querier *q, struct http_req *req, struct job **ret,
+                        struct err_detail *detail)
 {
     struct job *j = calloc(1, sizeof *j);
     const struct config *c = q->app->config;
@@ -172,7 +190,8 @@ static enum err job_new(struct querier *q, struct http_req *req, struct job **re
     j->query = arena_dup(&j->arena, http_req_query(req));
     j->gone = http_req_gone(req);
     j->begun_ns = clock_mono_ns(q->app->clock);
-    j->deadline_ns = j->begun_ns + (strcmp(j->route->op, "traces") == 0 ? c->trace_timeout_ns : c->search_timeout_ns);
+    j->deadline_ns = j->begun_ns + (strcmp(j->route->op, "traces") == 0 ? c->trace_timeout_ns
+                                                                        : c->search_timeout_ns);
     *ret = j;
     return ERR_OK;
 }
@@ -180,7 +199,8 @@ static enum err job_new(struct querier *q, struct http_req *req, struct job **re
 static bool is_echo(const struct querier *q, struct slice path)
 {
     struct slice prefix = slice_str(q->app->config->http_api_prefix);
-    return slice_has_prefix(path, prefix) && slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/echo");
+    return slice_has_prefix(path, prefix) &&
+           slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/echo");
 }
 
 static bool querier_http(void *room, struct http_req *req)
@@ -200,7 +220,8 @@ static bool querier_http(void *room, struct http_req *req)
     if (e == ERR_NOT_FOUND)
         return false;
     if (e != ERR_OK) {
-        http_reply_text(req, err_http_status(e), "text/plain; charset=utf-8", "%s\n", detail.text[0] != '\0' ? detail.text : err_name(e));
+        http_reply_text(req, err_http_status(e), "text/plain; charset=utf-8", "%s\n",
+                        detail.text[0] != '\0' ? detail.text : err_name(e));
         return true;
     }
     job_enter(q, j);
@@ -218,7 +239,7 @@ static void cancel_what_is_over(struct querier *q)
     int64_t now = clock_mono_ns(q->app->clock);
     struct job *j;
 
-    DL_FOREACH(q->jobs, j)
+    DL_FOREACH (q->jobs, j)
         if (now >= j->deadline_ns || atomic_load(j->gone))
             atomic_store(&j->cancel, true);
 }
@@ -294,7 +315,8 @@ static enum err querier_open(struct querier *q, struct err_detail *detail)
     if (e == ERR_OK)
         e = members_new(&o, &q->ingesters);
     if (e == ERR_OK)
-        e = workers_new("query", (unsigned)c->max_concurrent_queries, JOBS_WAITING_MAX, &q->workers);
+        e = workers_new("query", (unsigned)c->max_concurrent_queries, JOBS_WAITING_MAX,
+                        &q->workers);
     if (e == ERR_OK)
         e = thread_start(&q->keeper, "keeper", keeper_run, q);
     return e;
@@ -310,8 +332,10 @@ static enum err querier_start(struct app *app, void **ret_room, struct err_detai
     mutex_init(&q->lock);
     cond_init(&q->changed);
     budget_init(&q->footers, app->memory.limit_bytes / 4, &app->memory);
-    q->queries = metrics_counter("tempo_query_frontend_queries_total", "tenant,op,result", "Queries by tenant, kind and outcome.");
-    q->missing = metrics_counter("vivace_querier_missing_places_total", "", "Ingesters and blocks that a query could not read.");
+    q->queries = metrics_counter("tempo_query_frontend_queries_total", "tenant,op,result",
+                                 "Queries by tenant, kind and outcome.");
+    q->missing = metrics_counter("vivace_querier_missing_places_total", "",
+                                 "Ingesters and blocks that a query could not read.");
     enum err e = querier_open(q, reterr_detail);
     if (e != ERR_OK) {
         querier_stop(q);

@@ -1,8 +1,5 @@
 #include "querier/search.h"
 
-#include <assert.h>
-#include <stdlib.h>
-
 #include "common/base/clock.h"
 #include "common/net/rpc.h"
 #include "common/query/ql.h"
@@ -10,7 +7,15 @@
 #include "querier/fanout.h"
 #include "querier/messages.h"
 
-enum { REQUEST_BYTES_MAX = 16 * 1024 * 1024, FLAGGED_MAX = 100000, IDS_PER_REQUEST = 2000, TRACE_BYTES_MAX = 256 * 1024 * 1024 };
+#include <assert.h>
+#include <stdlib.h>
+
+enum {
+    REQUEST_BYTES_MAX = 16 * 1024 * 1024,
+    FLAGGED_MAX = 100000,
+    IDS_PER_REQUEST = 2000,
+    TRACE_BYTES_MAX = 256 * 1024 * 1024
+};
 
 /* Growing list of trace ids in the arena. */
 struct ids {
@@ -65,11 +70,13 @@ static int64_t time_left(const struct search_ctx *ctx)
 
 static bool is_over(const struct search_ctx *ctx)
 {
-    return (ctx->cancel != NULL && atomic_load(ctx->cancel)) || clock_mono_ns(&clock_system) >= ctx->deadline_mono_ns;
+    return (ctx->cancel != NULL && atomic_load(ctx->cancel)) ||
+           clock_mono_ns(&clock_system) >= ctx->deadline_mono_ns;
 }
 
 /* One round to all ingesters: the request is made by the caller. */
-static enum err ask(struct search_ctx *ctx, uint16_t method, struct buf *request, struct fanout *ret)
+static enum err ask(struct search_ctx *ctx, uint16_t method, struct buf *request,
+                    struct fanout *ret)
 {
     enum err e = buf_err(request);
 
@@ -82,7 +89,8 @@ static enum err ask(struct search_ctx *ctx, uint16_t method, struct buf *request
 }
 
 /* Coverage of each answer; an answer that does not parse counts as missing. */
-static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field, struct blocks_coverage **ret)
+static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field,
+                          struct blocks_coverage **ret)
 {
     struct blocks_coverage *list = ARENA_ARRAY(ctx->arena, struct blocks_coverage, f->count + 1);
 
@@ -91,7 +99,8 @@ static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t fie
     for (unsigned i = 0; i < f->count; i++) {
         if (f->answers[i].err != ERR_OK)
             continue;
-        enum err e = messages_coverage(ctx->arena, buf_slice(&f->answers[i].bytes), field, &list[i]);
+        enum err e =
+            messages_coverage(ctx->arena, buf_slice(&f->answers[i].bytes), field, &list[i]);
         if (e == ERR_CORRUPT)
             f->answers[i].err = e;
         else if (e != ERR_OK)
@@ -105,7 +114,8 @@ static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t fie
     return arena_err(ctx->arena);
 }
 
-static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t end_ns, struct ids *ids)
+static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
+                             struct ids *ids)
 {
     struct fanout f;
     struct buf request;
@@ -120,7 +130,8 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
         uint32_t count;
         if (f.answers[i].err != ERR_OK)
             continue;
-        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_FLAGGED_IDS, &found, &count);
+        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_FLAGGED_IDS,
+                              &found, &count);
         for (uint32_t k = 0; k < count && e == ERR_OK; k++) {
             struct trace_id id;
             if (found[k].len != TRACE_ID_BYTES)
@@ -135,7 +146,8 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
     return e;
 }
 
-static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *set, struct ids *ids)
+static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *set,
+                               struct ids *ids)
 {
     for (uint32_t i = 0; i < set->count; i++) {
         const struct trace_id *list;
@@ -176,7 +188,8 @@ static int group_cmp(const void *a, const void *b)
     return 0;
 }
 
-static enum err groups(struct search_ctx *ctx, const struct blocks_set *set, uint64_t start_ns, uint64_t end_ns, struct group **ret, uint32_t *ret_count)
+static enum err groups(struct search_ctx *ctx, const struct blocks_set *set, uint64_t start_ns,
+                       uint64_t end_ns, struct group **ret, uint32_t *ret_count)
 {
     uint32_t total = 0, n = 0;
 
@@ -189,7 +202,8 @@ static enum err groups(struct search_ctx *ctx, const struct blocks_set *set, uin
         for (uint32_t g = 0; g < block_group_count(set->blocks[i]); g++) {
             struct group one = {.block = set->blocks[i], .no = g};
             block_group_range(one.block, g, &one.min_start_ns, &one.max_end_ns);
-            if ((start_ns | end_ns) == 0 || (one.max_end_ns >= start_ns && one.min_start_ns <= end_ns))
+            if ((start_ns | end_ns) == 0 ||
+                (one.max_end_ns >= start_ns && one.min_start_ns <= end_ns))
                 list[n++] = one;
         }
     }
@@ -210,7 +224,8 @@ static void stats_add(struct result_stats *to, const struct result_stats *from)
 /* Opens a row group, runs `fn` on it, closes.  Damage counts as missing and is no error. */
 typedef enum err segment_fn(struct segment *s, void *arg);
 
-static enum err with_group(struct search_ctx *ctx, const struct group *g, segment_fn *fn, void *arg, struct result_stats *stats)
+static enum err with_group(struct search_ctx *ctx, const struct group *g, segment_fn *fn, void *arg,
+                           struct result_stats *stats)
 {
     struct segment *s;
     enum err e = is_over(ctx) ? ERR_TIMEOUT : block_segment(g->block, g->no, ctx->budget, &s);
@@ -247,7 +262,8 @@ static enum err search_segment(struct segment *s, void *arg)
 }
 
 /* Newest row groups first; done when no older group can hold a trace that begins later than the last one found. */
-static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *set, const struct engine_query *q, struct search_result *ret)
+static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *set,
+                              const struct engine_query *q, struct search_result *ret)
 {
     struct block_search b = {.ctx = ctx, .q = q};
     struct group *list;
@@ -256,7 +272,8 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
     enum err e = groups(ctx, set, q->start_ns, q->end_ns, &list, &count);
     for (i = 0; i < count && e == ERR_OK; i++) {
         const struct search_result *r = &b.so_far;
-        if (r->trace_count == q->limit && r->traces[r->trace_count - 1].start_ns > list[i].max_end_ns)
+        if (r->trace_count == q->limit &&
+            r->traces[r->trace_count - 1].start_ns > list[i].max_end_ns)
             break;
         struct result_stats read = {0};
         e = with_group(ctx, &list[i], search_segment, &b, &read);
@@ -273,7 +290,8 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
 }
 
 /* Appends the parts of these traces that ingesters hold. */
-static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, uint32_t count, struct head *scratch, struct blocks_coverage **ret_coverage,
+static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, uint32_t count,
+                            struct head *scratch, struct blocks_coverage **ret_coverage,
                             unsigned *ret_coverage_count)
 {
     struct fanout f;
@@ -294,7 +312,8 @@ static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, 
         uint32_t n;
         if (f.answers[i].err != ERR_OK)
             continue;
-        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_TRACE_TRACES, &parts, &n);
+        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_TRACE_TRACES,
+                              &parts, &n);
         for (uint32_t k = 0; k < n && e == ERR_OK; k++) {
             struct head_append_result appended;
             e = parts[k].len == 0 ? ERR_OK : head_append(scratch, parts[k], false, 0, &appended);
@@ -309,7 +328,8 @@ static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, 
 }
 
 /* Appends the part of a trace that a block holds. */
-static enum err gather_block(struct search_ctx *ctx, struct block *block, struct trace_id id, struct head *scratch)
+static enum err gather_block(struct search_ctx *ctx, struct block *block, struct trace_id id,
+                             struct head *scratch)
 {
     uint32_t group, trace, count;
     const uint32_t *rows;
@@ -347,7 +367,9 @@ static enum err scratch_new(struct search_ctx *ctx, struct head **ret)
 }
 
 /* Judges the flagged traces whole. */
-static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids, const struct blocks_set *set, const struct engine_query *q, struct search_result *ret)
+static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids,
+                               const struct blocks_set *set, const struct engine_query *q,
+                               struct search_result *ret)
 {
     struct head *scratch;
     struct segment *s;
@@ -364,7 +386,8 @@ static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids, co
     }
     for (uint32_t b = 0; b < set->count && e == ERR_OK; b++)
         for (uint32_t i = 0; i < ids->count && e == ERR_OK; i++)
-            e = is_over(ctx) ? ERR_TIMEOUT : gather_block(ctx, set->blocks[b], ids->ids[i], scratch);
+            e = is_over(ctx) ? ERR_TIMEOUT
+                             : gather_block(ctx, set->blocks[b], ids->ids[i], scratch);
     whole.exclude = NULL;
     whole.exclude_count = 0;
     if (e == ERR_OK)
@@ -378,7 +401,8 @@ static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids, co
 }
 
 /* The ingesters' results; their coverage decides which blocks are read. */
-static enum err search_live(struct search_ctx *ctx, struct slice text, const struct engine_query *q, struct search_result *ret_parts, struct blocks_coverage **ret_coverage,
+static enum err search_live(struct search_ctx *ctx, struct slice text, const struct engine_query *q,
+                            struct search_result *ret_parts, struct blocks_coverage **ret_coverage,
                             unsigned *ret_count)
 {
     struct fanout f;
@@ -413,7 +437,8 @@ static void result_exclude(struct search_result *r, const struct ids *ids)
     r->trace_count = n;
 }
 
-enum err search_run(struct search_ctx *ctx, struct slice text, const struct engine_query *q, struct search_result *ret)
+enum err search_run(struct search_ctx *ctx, struct slice text, const struct engine_query *q,
+                    struct search_result *ret)
 {
     struct ids ids = {0};
     struct engine_query part = *q;
@@ -427,7 +452,8 @@ enum err search_run(struct search_ctx *ctx, struct slice text, const struct engi
         return arena_err(ctx->arena);
     enum err e = flagged_live(ctx, q->start_ns, q->end_ns, &ids);
     if (e == ERR_OK)
-        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, NULL, 0, ctx->arena, &set);
+        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, NULL, 0, ctx->arena,
+                        &set);
     if (e == ERR_OK)
         e = flagged_blocks(ctx, &set, &ids);
     blocks_give(&set);
@@ -437,7 +463,8 @@ enum err search_run(struct search_ctx *ctx, struct slice text, const struct engi
     if (e == ERR_OK)
         e = search_live(ctx, text, &part, parts, &coverage, &count);
     if (e == ERR_OK)
-        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, coverage, count, ctx->arena, &set);
+        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, coverage, count,
+                        ctx->arena, &set);
     if (e != ERR_OK)
         return e;
     ctx->missing += set.unreadable;
@@ -501,7 +528,8 @@ enum err search_trace(struct search_ctx *ctx, struct trace_id id, struct slice *
 }
 
 /* Tags: live answers of one kind of message, then every row group in the window. */
-static enum err tags_live(struct search_ctx *ctx, uint16_t method, struct buf *request, struct fanout *f, struct blocks_coverage **ret_coverage)
+static enum err tags_live(struct search_ctx *ctx, uint16_t method, struct buf *request,
+                          struct fanout *f, struct blocks_coverage **ret_coverage)
 {
     enum err e = ask(ctx, method, request, f);
 
@@ -537,13 +565,15 @@ static enum err names_segment(struct segment *s, void *arg)
     return e == ERR_OK ? names_merge(w, &more) : e;
 }
 
-static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage *coverage, unsigned count, uint64_t start_ns, uint64_t end_ns, segment_fn *fn, void *arg,
-                           struct result_stats *stats)
+static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage *coverage,
+                           unsigned count, uint64_t start_ns, uint64_t end_ns, segment_fn *fn,
+                           void *arg, struct result_stats *stats)
 {
     struct blocks_set set = {0};
     struct group *list = NULL;
     uint32_t n = 0;
-    enum err e = blocks_take(ctx->blocks, ctx->tenant, start_ns, end_ns, coverage, count, ctx->arena, &set);
+    enum err e =
+        blocks_take(ctx->blocks, ctx->tenant, start_ns, end_ns, coverage, count, ctx->arena, &set);
 
     ctx->missing += set.unreadable;
     if (e == ERR_OK)
@@ -554,7 +584,8 @@ static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage 
     return e;
 }
 
-enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns, uint64_t end_ns, uint32_t limit, struct tag_names *ret)
+enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns,
+                          uint64_t end_ns, uint32_t limit, struct tag_names *ret)
 {
     struct names_work w = {.ctx = ctx, .start_ns = start_ns, .end_ns = end_ns};
     struct ql_expr *expr = NULL;
@@ -574,7 +605,9 @@ enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t 
         return e;
     for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
         struct tag_names more = {0};
-        if (f.answers[i].err == ERR_OK && tag_names_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)), &more) == ERR_OK)
+        if (f.answers[i].err == ERR_OK &&
+            tag_names_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)),
+                             &more) == ERR_OK)
             e = names_merge(&w, &more);
     }
     if (e == ERR_OK)
@@ -606,15 +639,24 @@ static enum err values_segment(struct segment *s, void *arg)
 {
     struct values_work *w = arg;
     struct tag_values more = {0};
-    enum err e = engine_tag_values(s, w->tag, w->any_scope, w->filter, w->start_ns, w->end_ns, w->limit, w->ctx->arena, &more);
+    enum err e = engine_tag_values(s, w->tag, w->any_scope, w->filter, w->start_ns, w->end_ns,
+                                   w->limit, w->ctx->arena, &more);
 
     return e == ERR_OK ? values_merge(w, &more) : e;
 }
 
-enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text, const struct ql_attribute *tag, bool any_scope, struct slice filter, uint64_t start_ns, uint64_t end_ns,
-                           uint32_t limit, uint64_t bytes_max, struct tag_values *ret)
+enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text,
+                           const struct ql_attribute *tag, bool any_scope, struct slice filter,
+                           uint64_t start_ns, uint64_t end_ns, uint32_t limit, uint64_t bytes_max,
+                           struct tag_values *ret)
 {
-    struct values_work w = {.ctx = ctx, .tag = tag, .start_ns = start_ns, .end_ns = end_ns, .bytes_max = bytes_max, .limit = limit, .any_scope = any_scope};
+    struct values_work w = {.ctx = ctx,
+                            .tag = tag,
+                            .start_ns = start_ns,
+                            .end_ns = end_ns,
+                            .bytes_max = bytes_max,
+                            .limit = limit,
+                            .any_scope = any_scope};
     struct ql_expr *expr = NULL;
     struct blocks_coverage *coverage;
     struct fanout f;
@@ -626,13 +668,16 @@ enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text, const 
         return e;
     w.filter = expr;
     buf_init(&request, REQUEST_BYTES_MAX);
-    messages_tag_values_request(&request, slice_str(ctx->tenant), tag_text, any_scope, filter, start_ns, end_ns, limit);
+    messages_tag_values_request(&request, slice_str(ctx->tenant), tag_text, any_scope, filter,
+                                start_ns, end_ns, limit);
     e = tags_live(ctx, RPC_TAG_VALUES, &request, &f, &coverage);
     if (e != ERR_OK)
         return e;
     for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
         struct tag_values more = {0};
-        if (f.answers[i].err == ERR_OK && tag_values_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)), &more) == ERR_OK)
+        if (f.answers[i].err == ERR_OK &&
+            tag_values_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)),
+                              &more) == ERR_OK)
             e = values_merge(&w, &more);
     }
     if (e == ERR_OK)

@@ -9,8 +9,8 @@
 #ifndef VIVACE_QUERIER_SEARCH_H
 #define VIVACE_QUERIER_SEARCH_H
 
-#include "common/ring/members.h"
 #include "common/query/engine.h"
+#include "common/ring/members.h"
 #include "querier/blocks.h"
 
 struct search_ctx {
@@ -26,14 +26,19 @@ struct search_ctx {
 };
 
 /* `text`: the query's text, for the ingesters; q: the same, bound here (exclude is filled in by the search). */
-MUST_CHECK enum err search_run(struct search_ctx *ctx, struct slice text, const struct engine_query *q, struct search_result *ret);
+MUST_CHECK enum err search_run(struct search_ctx *ctx, struct slice text,
+                               const struct engine_query *q, struct search_result *ret);
 
 /* All spans of a trace, from everywhere, copies left out, as one OTLP request in the arena; empty when it is nowhere. */
-MUST_CHECK enum err search_trace(struct search_ctx *ctx, struct trace_id id, struct slice *ret_otlp);
+MUST_CHECK enum err search_trace(struct search_ctx *ctx, struct trace_id id,
+                                 struct slice *ret_otlp);
 
-MUST_CHECK enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns, uint64_t end_ns, uint32_t limit, struct tag_names *ret);
+MUST_CHECK enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns,
+                                     uint64_t end_ns, uint32_t limit, struct tag_names *ret);
 /* tag_text: TraceQL spelling for the ingesters, or a bare name when any_scope. */
-MUST_CHECK enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text, const struct ql_attribute *tag, bool any_scope, struct slice filter, uint64_t start_ns, uint64_t end_ns,
+MUST_CHECK enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text,
+                                      const struct ql_attribute *tag, bool any_scope,
+                                      struct slice filter, uint64_t start_ns, uint64_t end_ns,
                                       uint32_t limit, uint64_t bytes_max, struct tag_values *ret);
 
 #endif

@@ -1,11 +1,11 @@
 #include "querier/shared_ids.h"
 
-#include <assert.h>
-#include <stdlib.h>
-
 #include "common/codec/otlp.h"
 #include "common/codec/otlp_write.h"
 #include "common/model/value.h"
+
+#include <assert.h>
+#include <stdlib.h>
 
 struct fix_span {
     struct slice body;
@@ -28,7 +28,8 @@ static uint64_t id_number(struct slice id)
 
 static int by_id_cmp(const void *a, const void *b)
 {
-    const struct fix_span *x = *(const struct fix_span *const *)a, *y = *(const struct fix_span *const *)b;
+    const struct fix_span *x = *(const struct fix_span *const *)a,
+                          *y = *(const struct fix_span *const *)b;
 
     if (x->id != y->id)
         return x->id < y->id ? -1 : 1;
@@ -51,7 +52,11 @@ static enum err fix_load(struct fix *f, struct arena *a, struct slice otlp)
     for (otlp_iter_init(&it, otlp); otlp_next_span(&it, &body); n++) {
         struct otlp_span s;
         otlp_span_parse(body, &s);
-        f->spans[n] = (struct fix_span){.body = body, .id = id_number(s.span_id), .parent = id_number(s.parent_span_id), .kind = s.kind, .index = n};
+        f->spans[n] = (struct fix_span){.body = body,
+                                        .id = id_number(s.span_id),
+                                        .parent = id_number(s.parent_span_id),
+                                        .kind = s.kind,
+                                        .index = n};
         f->by_id[n] = &f->spans[n];
     }
     assert(n == f->count);
@@ -145,7 +150,8 @@ static void span_rewrite(struct buf *out, const struct fix_span *s, uint64_t id,
     }
 }
 
-static void request_rewrite(struct buf *out, const struct fix *f, struct slice otlp, struct buf *scratch)
+static void request_rewrite(struct buf *out, const struct fix *f, struct slice otlp,
+                            struct buf *scratch)
 {
     struct otlp_iter it;
     struct otlp_group group;

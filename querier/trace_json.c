@@ -23,8 +23,8 @@ static void attribute_write(struct json_out *j, struct slice keyvalue, unsigned 
 /* A list of sub-messages under `name`; nothing is written when there are none. */
 typedef void item_write(struct json_out *j, struct slice body, unsigned depth);
 
-static void list_write(struct json_out *j, const char *name, struct slice message, uint32_t field, item_write *write,
-                       unsigned depth)
+static void list_write(struct json_out *j, const char *name, struct slice message, uint32_t field,
+                       item_write *write, unsigned depth)
 {
     struct otlp_field_iter it;
     struct slice body;
@@ -46,7 +46,8 @@ static void attributes_write(struct json_out *j, struct slice message, uint32_t 
     list_write(j, "attributes", message, field, attribute_write, 0);
 }
 
-static void values_write(struct json_out *j, const char *name, struct slice body, item_write *write, unsigned depth)
+static void values_write(struct json_out *j, const char *name, struct slice body, item_write *write,
+                         unsigned depth)
 {
     json_out_key(j, name);
     json_out_begin_object(j);
@@ -122,7 +123,8 @@ static void time_field(struct json_out *j, const char *name, uint64_t ns)
 }
 
 /* An enum's name; a number outside the enum is written as a number. */
-static void enum_field(struct json_out *j, const char *name, const char *const *names, uint32_t count, uint32_t v)
+static void enum_field(struct json_out *j, const char *name, const char *const *names,
+                       uint32_t count, uint32_t v)
 {
     if (v == 0)
         return;
@@ -178,8 +180,9 @@ static void status_write(struct json_out *j, const struct otlp_span *s)
 
 static void span_write(struct json_out *j, struct slice body)
 {
-    static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER",
-                                        "SPAN_KIND_CLIENT",      "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER"};
+    static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
+                                        "SPAN_KIND_SERVER",      "SPAN_KIND_CLIENT",
+                                        "SPAN_KIND_PRODUCER",    "SPAN_KIND_CONSUMER"};
     struct otlp_span s;
 
     otlp_span_parse(body, &s);

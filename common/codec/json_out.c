@@ -1,9 +1,9 @@
 #include "common/codec/json_out.h"
 
+#include "common/base/num.h"
+
 #include <assert.h>
 #include <math.h>
-
-#include "common/base/num.h"
 
 void json_out_init(struct json_out *j, struct buf *out)
 {
@@ -55,15 +55,19 @@ void json_out_end_array(struct json_out *j)
 static size_t utf8_sequence(struct slice s)
 {
     uint8_t c = s.ptr[0];
-    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t len = c < 0x80                ? 1
+                 : c >= 0xc2 && c < 0xe0 ? 2
+                 : c >= 0xe0 && c < 0xf0 ? 3
+                 : c >= 0xf0 && c < 0xf5 ? 4
+                                         : 0;
 
     if (len == 0 || len > s.len)
         return 0;
     for (size_t i = 1; i < len; i++)
         if ((s.ptr[i] & 0xc0) != 0x80)
             return 0;
-    if ((c == 0xe0 && s.ptr[1] < 0xa0) || (c == 0xed && s.ptr[1] >= 0xa0) || (c == 0xf0 && s.ptr[1] < 0x90) ||
-        (c == 0xf4 && s.ptr[1] >= 0x90))
+    if ((c == 0xe0 && s.ptr[1] < 0xa0) || (c == 0xed && s.ptr[1] >= 0xa0) ||
+        (c == 0xf0 && s.ptr[1] < 0x90) || (c == 0xf4 && s.ptr[1] >= 0x90))
         return 0;
     return len;
 }
