@@ -1,0 +1,30 @@
+/*
+ * answers.h - the engine's results as Tempo's answers, JSON and protobuf (by the request's Accept).
+ *
+ * Source:  contract.md 1.4, 1.5, 8.1; tempo.proto field numbers.
+ */
+#ifndef VIVACE_QUERIER_ANSWERS_H
+#define VIVACE_QUERIER_ANSWERS_H
+
+#include "common/codec/json_out.h"
+#include "common/query/result.h"
+
+void answers_search_json(struct buf *out, const struct search_result *r);
+void answers_search_pb(struct buf *out, const struct search_result *r);
+
+enum { ANSWERS_INTRINSIC_COUNT = 25 };
+extern const char *const
+    answers_intrinsics[ANSWERS_INTRINSIC_COUNT]; /* what the tag routes list for scope intrinsic */
+
+/* Which scopes an answer shows: bits 1 << enum result_tag_scope, and ANSWERS_INTRINSIC. */
+enum { ANSWERS_INTRINSIC = 1 << TAGS_SCOPE_COUNT };
+void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r, unsigned scopes,
+                     bool is_pb);
+void answers_tags_v2(struct buf *out, const struct tag_names *r, unsigned scopes, bool is_pb);
+void answers_values_v1(struct buf *out, const struct tag_values *r, bool is_pb);
+void answers_values_v2(struct buf *out, const struct tag_values *r, bool is_pb);
+
+/* A value as an AnyValue of an attribute: durations, statuses and kinds as text. */
+void answers_value_json(struct json_out *j, struct value v);
+
+#endif

@@ -1,0 +1,310 @@
+#include "querier/blocks.h"
+
+#include "common/base/map.h"
+#include "common/sys/thread.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { META_BYTES_MAX = 64 * 1024 };
+
+struct entry {
+    char key[192]; /* tenant/id */
+    struct block_meta meta;
+    struct block *block; /* opened on first use */
+    uint64_t seen;       /* poll number */
+    UT_hash_handle hh;
+};
+
+struct blocks {
+    struct backend *backend;
+    struct budget *budget;
+    struct mutex lock; /* entries, poll_no */
+    struct entry *entries;
+    uint64_t poll_no;
+    struct mutex poll_lock; /* one poll at a time; taken before `lock` */
+};
+
+enum err blocks_new(struct backend *backend, struct budget *budget, struct blocks **ret)
+{
+    struct blocks *b = calloc(1, sizeof *b);
+
+    assert(backend != NULL);
+    if (b == NULL)
+        return ERR_NOMEM;
+    b->backend = backend;
+    b->budget = budget;
+    mutex_init(&b->lock);
+    mutex_init(&b->poll_lock);
+    *ret = b;
+    return ERR_OK;
+}
+
+static void entry_free(struct blocks *b, struct entry *e)
+{
+    HASH_DEL(b->entries, e);
+    block_unref(e->block);
+    free(e);
+}
+
+void blocks_free(struct blocks *b)
+{
+    struct entry *e, *next;
+
+    if (b == NULL)
+        return;
+    HASH_ITER (hh, b->entries, e, next)
+        entry_free(b, e);
+    mutex_release(&b->lock);
+    mutex_release(&b->poll_lock);
+    free(b);
+}
+
+struct poll {
+    struct blocks *b;
+    const char *tenant; /* NULL: all */
+    const char *at;     /* tenant being listed */
+    uint64_t no;
+};
+
+/* Reads a block's meta without the lock, then enters it.  A meta that can not be read is left for the next poll. */
+static enum err entry_add(struct poll *p, const char *key, const char *id)
+{
+    struct entry *e = calloc(1, sizeof *e);
+    struct buf json;
+    enum err err = ERR_NOMEM;
+
+    if (e == NULL)
+        return ERR_NOMEM;
+    buf_init(&json, META_BYTES_MAX);
+    err = p->b->backend->ops->read_meta(p->b->backend, p->at, id, &json);
+    if (err == ERR_OK)
+        err = block_meta_from_json(buf_slice(&json), &e->meta, NULL);
+    buf_release(&json);
+    if (err != ERR_OK) {
+        free(e);
+        return err == ERR_NOMEM ? err : ERR_OK;
+    }
+    (void)snprintf(e->key, sizeof e->key, "%s", key);
+    e->seen = p->no;
+    mutex_lock(&p->b->lock);
+    HASH_ADD_STR(p->b->entries, key, e);
+    mutex_unlock(&p->b->lock);
+    return ERR_OK;
+}
+
+static enum err poll_block(void *arg, const char *id)
+{
+    struct poll *p = arg;
+    struct entry *e;
+    char key[192];
+
+    int n = snprintf(key, sizeof key, "%s/%s", p->at, id);
+    if (n < 0 || (size_t)n >= sizeof key)
+        return ERR_OK; /* not a name of ours */
+    mutex_lock(&p->b->lock);
+    HASH_FIND_STR(p->b->entries, key, e);
+    if (e != NULL)
+        e->seen = p->no;
+    mutex_unlock(&p->b->lock);
+    return e != NULL ? ERR_OK : entry_add(p, key, id);
+}
+
+static enum err poll_tenant(void *arg, const char *tenant)
+{
+    struct poll *p = arg;
+
+    p->at = tenant;
+    return p->b->backend->ops->blocks(p->b->backend, tenant, poll_block, p);
+}
+
+/* Forgets what the poll did not see. */
+static void poll_sweep(struct poll *p)
+{
+    struct entry *e, *next;
+    size_t prefix = p->tenant == NULL ? 0 : strlen(p->tenant);
+
+    mutex_lock(&p->b->lock);
+    HASH_ITER (hh, p->b->entries, e, next) {
+        bool is_listed =
+            p->tenant == NULL || (strncmp(e->key, p->tenant, prefix) == 0 && e->key[prefix] == '/');
+        if (is_listed && e->seen != p->no)
+            entry_free(p->b, e);
+    }
+    mutex_unlock(&p->b->lock);
+}
+
+static enum err poll_run(struct blocks *b, const char *tenant)
+{
+    struct poll p = {.b = b, .tenant = tenant};
+    enum err e;
+
+    mutex_lock(&b->poll_lock);
+    mutex_lock(&b->lock);
+    p.no = ++b->poll_no;
+    mutex_unlock(&b->lock);
+    e = tenant == NULL ? b->backend->ops->tenants(b->backend, poll_tenant, &p)
+                       : poll_tenant(&p, tenant);
+    if (e == ERR_NOT_FOUND)
+        e = ERR_OK; /* a tenant without blocks */
+    if (e == ERR_OK)
+        poll_sweep(&p);
+    mutex_unlock(&b->poll_lock);
+    return e;
+}
+
+enum err blocks_poll(struct blocks *b)
+{
+    return poll_run(b, NULL);
+}
+
+uint64_t blocks_count(struct blocks *b, const char *tenant)
+{
+    struct entry *e, *next;
+    size_t prefix = strlen(tenant);
+    uint64_t n = 0;
+
+    mutex_lock(&b->lock);
+    HASH_ITER (hh, b->entries, e, next)
+        n += strncmp(e->key, tenant, prefix) == 0 && e->key[prefix] == '/';
+    mutex_unlock(&b->lock);
+    return n;
+}
+
+static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_coverage *coverage,
+                      uint32_t count)
+{
+    bool all = true;
+
+    mutex_lock(&b->lock);
+    for (uint32_t i = 0; i < count && all; i++) {
+        for (uint32_t k = 0; k < coverage[i].recent_count && all; k++) {
+            char key[192];
+            struct entry *e;
+            (void)snprintf(key, sizeof key, "%s/" SLICE_FMT, tenant,
+                           SLICE_ARG(coverage[i].recent[k]));
+            HASH_FIND_STR(b->entries, key, e);
+            all = e != NULL;
+        }
+    }
+    mutex_unlock(&b->lock);
+    return all;
+}
+
+/* Newer than its ingester's answer: the spans are in that answer. */
+static bool is_covered(const struct block_meta *m, const struct blocks_coverage *coverage,
+                       uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (coverage[i].is_known && slice_eq_str(coverage[i].instance_id, m->writer))
+            return m->lsn_hi > coverage[i].published_lsn;
+    return false;
+}
+
+static enum err entry_open(struct blocks *b, const char *tenant, const char *id, struct block **ret)
+{
+    struct object *object;
+    enum err e = b->backend->ops->open(b->backend, tenant, id, &object);
+
+    return e != ERR_OK ? e : block_open(object, b->budget, ret);
+}
+
+/* The open block of an entry, with a reference for the caller; NULL when it can not be read.  The footer is read outside the lock. */
+static struct block *entry_block(struct blocks *b, const char *tenant, const char *id)
+{
+    char key[192];
+    struct entry *e;
+    struct block *block = NULL;
+
+    (void)snprintf(key, sizeof key, "%s/%s", tenant, id);
+    mutex_lock(&b->lock);
+    HASH_FIND_STR(b->entries, key, e);
+    if (e != NULL && e->block != NULL)
+        block = block_ref(e->block);
+    mutex_unlock(&b->lock);
+    if (block != NULL || e == NULL || entry_open(b, tenant, id, &block) != ERR_OK)
+        return block;
+    mutex_lock(&b->lock);
+    HASH_FIND_STR(b->entries, key, e);
+    if (e != NULL && e->block == NULL)
+        e->block = block_ref(block);
+    mutex_unlock(&b->lock);
+    return block;
+}
+
+struct candidate {
+    char id[37];
+    uint64_t max_end_ns;
+};
+
+static int candidate_cmp(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->max_end_ns != y->max_end_ns)
+        return x->max_end_ns > y->max_end_ns ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns,
+                           const struct blocks_coverage *coverage, uint32_t coverage_count,
+                           struct arena *a, struct candidate **ret)
+{
+    struct entry *e, *next;
+    size_t prefix = strlen(tenant);
+    uint32_t n = 0;
+
+    mutex_lock(&b->lock);
+    struct candidate *list = ARENA_ARRAY(a, struct candidate, HASH_COUNT(b->entries));
+    HASH_ITER (hh, b->entries, e, next) {
+        if (list == NULL || strncmp(e->key, tenant, prefix) != 0 || e->key[prefix] != '/')
+            continue;
+        if ((start_ns | end_ns) != 0 &&
+            (e->meta.max_end_ns < start_ns || e->meta.min_start_ns > end_ns))
+            continue;
+        if (is_covered(&e->meta, coverage, coverage_count))
+            continue;
+        memcpy(list[n].id, e->meta.id, sizeof list[n].id);
+        list[n++].max_end_ns = e->meta.max_end_ns;
+    }
+    mutex_unlock(&b->lock);
+    if (n > 1)
+        qsort(list, n, sizeof *list, candidate_cmp);
+    *ret = list;
+    return n;
+}
+
+enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns,
+                     const struct blocks_coverage *coverage, uint32_t coverage_count,
+                     struct arena *a, struct blocks_set *ret)
+{
+    struct blocks_set set = {0};
+    struct candidate *list;
+
+    if (!knows_all(b, tenant, coverage, coverage_count)) {
+        enum err e = poll_run(b, tenant);
+        if (e != ERR_OK)
+            return e;
+    }
+    uint32_t n = candidates(b, tenant, start_ns, end_ns, coverage, coverage_count, a, &list);
+    set.blocks = ARENA_ARRAY(a, struct block *, n);
+    if (arena_err(a) != ERR_OK)
+        return arena_err(a);
+    for (uint32_t i = 0; i < n; i++) {
+        struct block *block = entry_block(b, tenant, list[i].id);
+        if (block == NULL)
+            set.unreadable++;
+        else
+            set.blocks[set.count++] = block;
+    }
+    *ret = set;
+    return ERR_OK;
+}
+
+void blocks_give(struct blocks_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        block_unref(set->blocks[i]);
+    set->count = 0;
+}

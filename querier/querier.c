@@ -1,0 +1,395 @@
+#include "querier/querier.h"
+
+#include "common/base/clock.h"
+#include "common/base/map.h"
+#include "common/obs/log.h"
+#include "common/obs/metrics.h"
+#include "common/sys/queue.h"
+#include "common/sys/thread.h"
+#include "querier/api.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    JOBS_WAITING_MAX = 2000,
+    ANSWER_BYTES_MAX = 256 * 1024 * 1024,
+    WATCH_MS = 20,
+    INGESTER_CONTEXTS = 64
+};
+#define QUERY_BYTES_MAX ((size_t)512 * 1024 * 1024)
+
+struct querier {
+    struct app *app;
+    struct members *ingesters;
+    struct backend *backend;
+    struct blocks *blocks;
+    struct workers *workers;
+    struct budget footers;
+    pthread_t keeper;  /* polls the block list, ends queries that are over */
+    struct mutex lock; /* jobs, is_stopping, is_listed */
+    pthread_cond_t changed;
+    struct job *jobs;
+    bool is_stopping, is_listed, is_draining;
+    struct metric_family *queries, *missing;
+};
+
+/* One request under way, from the route to the reply. */
+struct job {
+    struct work work; /* first */
+    struct querier *q;
+    struct http_req *req;
+    const struct api_route *route;
+    struct arena arena;
+    struct budget budget;
+    struct slice argument, query;
+    char tenant[151];
+    bool wants_protobuf;
+    int64_t begun_ns, deadline_ns;
+    atomic_bool cancel;
+    const atomic_bool *gone;
+    struct job *prev, *next;
+};
+
+static void job_enter(struct querier *q, struct job *j)
+{
+    mutex_lock(&q->lock);
+    DL_APPEND(q->jobs, j);
+    mutex_unlock(&q->lock);
+}
+
+static void job_leave(struct querier *q, struct job *j)
+{
+    mutex_lock(&q->lock);
+    DL_DELETE(q->jobs, j);
+    (void)pthread_cond_signal(&q->changed);
+    mutex_unlock(&q->lock);
+}
+
+static void job_free(struct job *j)
+{
+    arena_release(&j->arena);
+    free(j);
+}
+
+/* The error's text as Tempo gives it: plain, one line. */
+static void error_body(struct buf *body, enum err e, const struct err_detail *detail)
+{
+    if (detail->text[0] != '\0')
+        buf_append_str(body, detail->text);
+    else if (e == ERR_TIMEOUT)
+        buf_append_str(body, "context deadline exceeded");
+    else if (e == ERR_LIMIT)
+        buf_append_str(body, "query needs more memory than it may have");
+    else
+        buf_append_str(body, err_name(e));
+    buf_append_byte(body, '\n');
+}
+
+static void job_reply(struct job *j, enum err e, struct api_answer *answer,
+                      const struct err_detail *detail)
+{
+    char missing[16];
+    struct http_header headers[2] = {{"content-type", answer->content_type},
+                                     {"x-vivace-partial", missing}};
+    struct querier *q = j->q;
+    const char *op = j->route->op;
+
+    if (e == ERR_OK)
+        e = buf_err(&answer->body);
+    if (e != ERR_OK) {
+        buf_reset(&answer->body);
+        error_body(&answer->body, e, detail);
+        answer->status = err_http_status(e);
+        headers[0].value = "text/plain; charset=utf-8";
+        answer->missing = 0;
+        if (answer->status >= 500 && e != ERR_UNSUPPORTED)
+            log_warn("query_failed", LOG_STR("tenant", j->tenant), LOG_STR("route", j->route->name),
+                     LOG_ERR(e), LOG_STR("detail", detail->text));
+    }
+    (void)snprintf(missing, sizeof missing, "%u", answer->missing);
+    metric_inc(metric_cell(
+        q->queries,
+        (struct slice[]){slice_str(j->tenant), slice_str(op),
+                         e == ERR_CANCELED ? SLICE_LIT("canceled") : SLICE_LIT("completed")},
+        3));
+    if (answer->missing != 0)
+        metric_add(metric_cell0(q->missing), answer->missing);
+    app_observe_request("GET", j->route->name, answer->status,
+                        clock_mono_ns(q->app->clock) - j->begun_ns);
+    struct http_reply reply = {.status = answer->status,
+                               .headers = headers,
+                               .header_count = answer->missing != 0 ? 2 : 1,
+                               .body = &answer->body};
+    http_reply(j->req, &reply);
+    j->req = NULL;
+}
+
+static void job_run(struct work *w)
+{
+    struct job *j = (struct job *)w;
+    struct querier *q = j->q;
+    struct err_detail detail = {0};
+    struct api_answer answer = {.status = 200, .content_type = "application/json"};
+    struct api_request r = {
+        .config = q->app->config,
+        .query = j->query,
+        .argument = j->argument,
+        .wants_protobuf = j->wants_protobuf,
+        .now_ns = clock_wall_ns(q->app->clock),
+        .search = {.ingesters = q->ingesters,
+                   .blocks = q->blocks,
+                   .budget = &j->budget,
+                   .tenant = j->tenant,
+                   .deadline_mono_ns = j->deadline_ns,
+                   .cancel = &j->cancel,
+                   .arena = &j->arena,
+                   .max_attribute_bytes = (uint32_t)q->app->config->max_attribute_bytes}};
+
+    buf_init(&answer.body, ANSWER_BYTES_MAX);
+    enum err e = atomic_load(&j->cancel) ? ERR_CANCELED : j->route->fn(&r, &answer, &detail);
+    if (e == ERR_CANCELED && clock_mono_ns(q->app->clock) >= j->deadline_ns)
+        e = ERR_TIMEOUT;
+    job_leave(q, j); /* the keeper may look at req's gone flag only while the job is listed */
+    job_reply(j, e, &answer, &detail);
+    buf_release(&answer.body);
+    job_free(j);
+}
+
+static enum err job_new(struct querier *q, struct http_req *req, struct job **ret,
+                        struct err_detail *detail)
+{
+    struct job *j = calloc(1, sizeof *j);
+    const struct config *c = q->app->config;
+
+    if (j == NULL)
+        return ERR_NOMEM;
+    budget_init(&j->budget, QUERY_BYTES_MAX, &q->app->memory);
+    arena_init(&j->arena, &j->budget);
+    j->q = q;
+    j->req = req;
+    j->work.run = job_run;
+    atomic_init(&j->cancel, false);
+    enum err e = app_tenant(c, req, j->tenant, detail);
+    struct slice path = http_percent_decode(&j->arena, http_req_path(req));
+    struct slice prefix = slice_str(c->http_api_prefix);
+    if (e == ERR_OK && (path.ptr == NULL || !slice_has_prefix(path, prefix)))
+        e = ERR_NOT_FOUND;
+    if (e == ERR_OK) {
+        j->route = api_route(slice_sub(path, prefix.len, path.len), &j->argument);
+        if (j->route == NULL)
+            e = ERR_NOT_FOUND;
+    }
+    if (e != ERR_OK) {
+        job_free(j);
+        return e;
+    }
+    struct slice accept = http_req_header(req, "accept");
+    j->wants_protobuf = memmem(accept.ptr, accept.len, "application/protobuf", 20) != NULL;
+    j->query = arena_dup(&j->arena, http_req_query(req));
+    j->gone = http_req_gone(req);
+    j->begun_ns = clock_mono_ns(q->app->clock);
+    j->deadline_ns = j->begun_ns + (strcmp(j->route->op, "traces") == 0 ? c->trace_timeout_ns
+                                                                        : c->search_timeout_ns);
+    *ret = j;
+    return ERR_OK;
+}
+
+static bool is_echo(const struct querier *q, struct slice path)
+{
+    struct slice prefix = slice_str(q->app->config->http_api_prefix);
+    return slice_has_prefix(path, prefix) &&
+           slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/echo");
+}
+
+static bool querier_http(void *room, struct http_req *req)
+{
+    struct querier *q = room;
+    struct err_detail detail = {0};
+    struct job *j;
+
+    if (is_echo(q, http_req_path(req))) {
+        app_observe_request("GET", "api_echo", 200, 0);
+        http_reply_text(req, 200, "text/plain; charset=utf-8", "echo\n");
+        return true;
+    }
+    if (!slice_has_prefix(http_req_path(req), slice_str(q->app->config->http_api_prefix)))
+        return false;
+    enum err e = job_new(q, req, &j, &detail);
+    if (e == ERR_NOT_FOUND)
+        return false;
+    if (e != ERR_OK) {
+        http_reply_text(req, err_http_status(e), "text/plain; charset=utf-8", "%s\n",
+                        detail.text[0] != '\0' ? detail.text : err_name(e));
+        return true;
+    }
+    job_enter(q, j);
+    e = workers_run(q->workers, &j->work);
+    if (e != ERR_OK) {
+        job_leave(q, j);
+        http_reply_text(req, 429, "text/plain; charset=utf-8", "job queue full\n");
+        job_free(j);
+    }
+    return true;
+}
+
+static void cancel_what_is_over(struct querier *q)
+{
+    int64_t now = clock_mono_ns(q->app->clock);
+    struct job *j;
+
+    DL_FOREACH (q->jobs, j)
+        if (now >= j->deadline_ns || atomic_load(j->gone))
+            atomic_store(&j->cancel, true);
+}
+
+static void poll_once(struct querier *q)
+{
+    enum err e = blocks_poll(q->blocks);
+
+    if (e != ERR_OK)
+        log_warn("blocklist_poll_failed", LOG_ERR(e));
+    mutex_lock(&q->lock);
+    q->is_listed = q->is_listed || e == ERR_OK;
+    mutex_unlock(&q->lock);
+}
+
+static void keeper_run(void *arg)
+{
+    struct querier *q = arg;
+    int64_t next_poll = 0;
+
+    mutex_lock(&q->lock);
+    while (!q->is_stopping) {
+        int64_t now = clock_mono_ns(q->app->clock);
+        if (now >= next_poll) {
+            mutex_unlock(&q->lock);
+            poll_once(q);
+            mutex_lock(&q->lock);
+            next_poll = now + (q->is_listed ? q->app->config->blocklist_poll_ns : NS_PER_S);
+        }
+        cancel_what_is_over(q);
+        (void)cond_wait(&q->changed, &q->lock, WATCH_MS * NS_PER_MS);
+    }
+    mutex_unlock(&q->lock);
+}
+
+static void querier_stop(void *room)
+{
+    struct querier *q = room;
+
+    if (q->keeper != 0) {
+        mutex_lock(&q->lock);
+        q->is_stopping = true;
+        (void)pthread_cond_signal(&q->changed);
+        mutex_unlock(&q->lock);
+        thread_join(q->keeper);
+    }
+    workers_free(q->workers);
+    members_free(q->ingesters);
+    blocks_free(q->blocks);
+    if (q->backend != NULL)
+        q->backend->ops->free(q->backend);
+    mutex_release(&q->lock);
+    free(q);
+}
+
+static enum err querier_open(struct querier *q, struct err_detail *detail)
+{
+    const struct config *c = q->app->config;
+    struct members_options o = {.role = "ingester",
+                                .cluster = c->cluster,
+                                .own_role = "querier",
+                                .own_id = q->app->instance_id,
+                                .own_boot_id = q->app->boot_id,
+                                .control_urls = c->ingester_members.items,
+                                .url_count = c->ingester_members.count,
+                                .push_receive_bytes_max = 1 << 20,
+                                .query_receive_bytes_max = 64 << 20,
+                                .contexts = INGESTER_CONTEXTS};
+
+    enum err e = backend_local_new(c->local_path, &q->backend, detail);
+    if (e == ERR_OK)
+        e = blocks_new(q->backend, &q->footers, &q->blocks);
+    if (e == ERR_OK)
+        e = members_new(&o, &q->ingesters);
+    if (e == ERR_OK)
+        e = workers_new("query", (unsigned)c->max_concurrent_queries, JOBS_WAITING_MAX,
+                        &q->workers);
+    if (e == ERR_OK)
+        e = thread_start(&q->keeper, "keeper", keeper_run, q);
+    return e;
+}
+
+static enum err querier_start(struct app *app, void **ret_room, struct err_detail *reterr_detail)
+{
+    struct querier *q = calloc(1, sizeof *q);
+
+    if (q == NULL)
+        return ERR_NOMEM;
+    q->app = app;
+    mutex_init(&q->lock);
+    cond_init(&q->changed);
+    budget_init(&q->footers, app->memory.limit_bytes / 4, &app->memory);
+    q->queries = metrics_counter("tempo_query_frontend_queries_total", "tenant,op,result",
+                                 "Queries by tenant, kind and outcome.");
+    q->missing = metrics_counter("vivace_querier_missing_places_total", "",
+                                 "Ingesters and blocks that a query could not read.");
+    enum err e = querier_open(q, reterr_detail);
+    if (e != ERR_OK) {
+        querier_stop(q);
+        return e;
+    }
+    *ret_room = q;
+    return ERR_OK;
+}
+
+static enum member_state querier_state(void *room, char *ret_text)
+{
+    struct querier *q = room;
+
+    mutex_lock(&q->lock);
+    bool is_listed = q->is_listed, is_draining = q->is_draining;
+    mutex_unlock(&q->lock);
+    if (is_draining)
+        return MEMBER_DRAINING;
+    if (is_listed)
+        return MEMBER_ACTIVE;
+    (void)snprintf(ret_text, 256, "Querier not ready: the blocks have not been listed yet");
+    return MEMBER_STARTING;
+}
+
+static void querier_lanes(void *room, const char **ret_push_url, const char **ret_query_url)
+{
+    (void)room;
+    *ret_push_url = "";
+    *ret_query_url = "";
+}
+
+/* Queries in flight get to finish; app's deadline and theirs end the wait. */
+static void querier_drain(void *room)
+{
+    struct querier *q = room;
+    int64_t until = clock_mono_ns(q->app->clock) + q->app->config->graceful_shutdown_timeout_ns;
+
+    mutex_lock(&q->lock);
+    q->is_draining = true;
+    while (q->jobs != NULL && clock_mono_ns(q->app->clock) < until)
+        (void)cond_wait(&q->changed, &q->lock, WATCH_MS * NS_PER_MS);
+    mutex_unlock(&q->lock);
+}
+
+static const char *querier_control_listen(const struct config *c)
+{
+    return c->querier_control_listen;
+}
+
+const struct app_room querier_room = {.role = "querier",
+                                      .control_listen = querier_control_listen,
+                                      .start = querier_start,
+                                      .lanes = querier_lanes,
+                                      .state = querier_state,
+                                      .http = querier_http,
+                                      .drain = querier_drain,
+                                      .stop = querier_stop};

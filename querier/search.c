@@ -1,0 +1,691 @@
+#include "querier/search.h"
+
+#include "common/base/clock.h"
+#include "common/net/rpc.h"
+#include "common/query/ql.h"
+#include "common/store/head.h"
+#include "querier/fanout.h"
+#include "querier/messages.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum {
+    REQUEST_BYTES_MAX = 16 * 1024 * 1024,
+    FLAGGED_MAX = 100000,
+    IDS_PER_REQUEST = 2000,
+    TRACE_BYTES_MAX = 256 * 1024 * 1024
+};
+
+/* Growing list of trace ids in the arena. */
+struct ids {
+    struct trace_id *ids;
+    uint32_t count, cap;
+};
+
+static enum err ids_add(struct ids *list, struct arena *a, struct trace_id id)
+{
+    if (list->count == list->cap) {
+        uint32_t cap = list->cap == 0 ? 64 : list->cap * 2;
+        struct trace_id *grown = ARENA_ARRAY(a, struct trace_id, cap);
+        if (grown == NULL)
+            return arena_err(a);
+        if (list->count != 0)
+            memcpy(grown, list->ids, list->count * sizeof *grown);
+        list->ids = grown;
+        list->cap = cap;
+    }
+    list->ids[list->count++] = id;
+    return ERR_OK;
+}
+
+static int id_cmp(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct trace_id));
+}
+
+static void ids_sort_unique(struct ids *list)
+{
+    uint32_t n = 0;
+
+    if (list->count == 0)
+        return;
+    qsort(list->ids, list->count, sizeof *list->ids, id_cmp);
+    for (uint32_t i = 0; i < list->count; i++)
+        if (n == 0 || !trace_id_eq(list->ids[n - 1], list->ids[i]))
+            list->ids[n++] = list->ids[i];
+    list->count = n;
+}
+
+static bool ids_has(const struct ids *list, struct trace_id id)
+{
+    return list->count != 0 && bsearch(&id, list->ids, list->count, sizeof id, id_cmp) != NULL;
+}
+
+static int64_t time_left(const struct search_ctx *ctx)
+{
+    int64_t left = ctx->deadline_mono_ns - clock_mono_ns(&clock_system);
+    return left < NS_PER_MS ? NS_PER_MS : left;
+}
+
+static bool is_over(const struct search_ctx *ctx)
+{
+    return (ctx->cancel != NULL && atomic_load(ctx->cancel)) ||
+           clock_mono_ns(&clock_system) >= ctx->deadline_mono_ns;
+}
+
+/* One round to all ingesters: the request is made by the caller. */
+static enum err ask(struct search_ctx *ctx, uint16_t method, struct buf *request,
+                    struct fanout *ret)
+{
+    enum err e = buf_err(request);
+
+    if (e == ERR_OK && is_over(ctx))
+        e = ERR_TIMEOUT;
+    if (e == ERR_OK)
+        e = fanout_ask(ctx->ingesters, method, buf_slice(request), time_left(ctx), ret);
+    buf_release(request);
+    return e;
+}
+
+/* Coverage of each answer; an answer that does not parse counts as missing. */
+static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field,
+                          struct blocks_coverage **ret)
+{
+    struct blocks_coverage *list = ARENA_ARRAY(ctx->arena, struct blocks_coverage, f->count + 1);
+
+    if (list == NULL)
+        return arena_err(ctx->arena);
+    for (unsigned i = 0; i < f->count; i++) {
+        if (f->answers[i].err != ERR_OK)
+            continue;
+        enum err e =
+            messages_coverage(ctx->arena, buf_slice(&f->answers[i].bytes), field, &list[i]);
+        if (e == ERR_CORRUPT)
+            f->answers[i].err = e;
+        else if (e != ERR_OK)
+            return e;
+        /* Instance ids outlive the answer's bytes. */
+        list[i].instance_id = arena_dup(ctx->arena, list[i].instance_id);
+        for (uint32_t k = 0; k < list[i].recent_count; k++)
+            list[i].recent[k] = arena_dup(ctx->arena, list[i].recent[k]);
+    }
+    *ret = list;
+    return arena_err(ctx->arena);
+}
+
+static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
+                             struct ids *ids)
+{
+    struct fanout f;
+    struct buf request;
+
+    buf_init(&request, REQUEST_BYTES_MAX);
+    messages_flagged_request(&request, slice_str(ctx->tenant), start_ns, end_ns);
+    enum err e = ask(ctx, RPC_FLAGGED, &request, &f);
+    if (e != ERR_OK)
+        return e;
+    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
+        struct slice *found;
+        uint32_t count;
+        if (f.answers[i].err != ERR_OK)
+            continue;
+        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_FLAGGED_IDS,
+                              &found, &count);
+        for (uint32_t k = 0; k < count && e == ERR_OK; k++) {
+            struct trace_id id;
+            if (found[k].len != TRACE_ID_BYTES)
+                continue;
+            memcpy(id.b, found[k].ptr, TRACE_ID_BYTES);
+            e = ids->count < FLAGGED_MAX ? ids_add(ids, ctx->arena, id) : ERR_OK;
+        }
+        if (e == ERR_CORRUPT)
+            e = ERR_OK; /* its search answer will tell */
+    }
+    fanout_release(&f);
+    return e;
+}
+
+static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *set,
+                               struct ids *ids)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        const struct trace_id *list;
+        uint32_t count;
+        enum err e = block_flagged(set->blocks[i], &list, &count);
+        if (e == ERR_NOMEM || e == ERR_LIMIT)
+            return e;
+        if (e != ERR_OK) {
+            ctx->missing++;
+            continue;
+        }
+        for (uint32_t k = 0; k < count; k++) {
+            if (ids->count >= FLAGGED_MAX) {
+                ctx->missing++;
+                return ERR_OK;
+            }
+            e = ids_add(ids, ctx->arena, list[k]);
+            if (e != ERR_OK)
+                return e;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Row groups of all blocks, newest end first. */
+struct group {
+    struct block *block;
+    uint32_t no;
+    uint64_t min_start_ns, max_end_ns;
+};
+
+static int group_cmp(const void *a, const void *b)
+{
+    const struct group *x = a, *y = b;
+
+    if (x->max_end_ns != y->max_end_ns)
+        return x->max_end_ns > y->max_end_ns ? -1 : 1;
+    return 0;
+}
+
+static enum err groups(struct search_ctx *ctx, const struct blocks_set *set, uint64_t start_ns,
+                       uint64_t end_ns, struct group **ret, uint32_t *ret_count)
+{
+    uint32_t total = 0, n = 0;
+
+    for (uint32_t i = 0; i < set->count; i++)
+        total += block_group_count(set->blocks[i]);
+    struct group *list = ARENA_ARRAY(ctx->arena, struct group, total);
+    if (list == NULL)
+        return arena_err(ctx->arena);
+    for (uint32_t i = 0; i < set->count; i++) {
+        for (uint32_t g = 0; g < block_group_count(set->blocks[i]); g++) {
+            struct group one = {.block = set->blocks[i], .no = g};
+            block_group_range(one.block, g, &one.min_start_ns, &one.max_end_ns);
+            if ((start_ns | end_ns) == 0 ||
+                (one.max_end_ns >= start_ns && one.min_start_ns <= end_ns))
+                list[n++] = one;
+        }
+    }
+    if (n > 1)
+        qsort(list, n, sizeof *list, group_cmp);
+    *ret = list;
+    *ret_count = n;
+    return ERR_OK;
+}
+
+static void stats_add(struct result_stats *to, const struct result_stats *from)
+{
+    to->inspected_traces += from->inspected_traces;
+    to->inspected_bytes += from->inspected_bytes;
+    to->inspected_spans += from->inspected_spans;
+}
+
+/* Opens a row group, runs `fn` on it, closes.  Damage counts as missing and is no error. */
+typedef enum err segment_fn(struct segment *s, void *arg);
+
+static enum err with_group(struct search_ctx *ctx, const struct group *g, segment_fn *fn, void *arg,
+                           struct result_stats *stats)
+{
+    struct segment *s;
+    enum err e = is_over(ctx) ? ERR_TIMEOUT : block_segment(g->block, g->no, ctx->budget, &s);
+
+    if (e == ERR_OK) {
+        e = fn(s, arg);
+        stats->inspected_bytes += s->read_bytes;
+        segment_close(s);
+    }
+    if (e == ERR_CORRUPT || e == ERR_IO || e == ERR_NOT_FOUND) {
+        ctx->missing++;
+        e = ERR_OK;
+    }
+    return e;
+}
+
+struct block_search {
+    struct search_ctx *ctx;
+    const struct engine_query *q;
+    struct search_result so_far;
+};
+
+static enum err search_segment(struct segment *s, void *arg)
+{
+    struct block_search *b = arg;
+    struct search_result parts[2] = {b->so_far, {0}};
+    enum err e = engine_search(s, b->q, b->ctx->arena, &parts[1]);
+
+    if (e == ERR_OK && parts[1].trace_count != 0)
+        e = search_result_merge(b->ctx->arena, parts, 2, b->q->limit, &b->so_far);
+    if (e == ERR_OK)
+        stats_add(&b->so_far.stats, &parts[1].stats);
+    return e;
+}
+
+/* Newest row groups first; done when no older group can hold a trace that begins later than the last one found. */
+static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *set,
+                              const struct engine_query *q, struct search_result *ret)
+{
+    struct block_search b = {.ctx = ctx, .q = q};
+    struct group *list;
+    uint32_t count, i;
+
+    enum err e = groups(ctx, set, q->start_ns, q->end_ns, &list, &count);
+    for (i = 0; i < count && e == ERR_OK; i++) {
+        const struct search_result *r = &b.so_far;
+        if (r->trace_count == q->limit &&
+            r->traces[r->trace_count - 1].start_ns > list[i].max_end_ns)
+            break;
+        struct result_stats read = {0};
+        e = with_group(ctx, &list[i], search_segment, &b, &read);
+        stats_add(&b.so_far.stats, &read);
+    }
+    b.so_far.stats.total_blocks = set->count;
+    b.so_far.stats.total_jobs = count;
+    b.so_far.stats.completed_jobs = i;
+    for (uint32_t k = 0; k < set->count; k++)
+        b.so_far.stats.total_block_bytes += block_meta(set->blocks[k])->bytes;
+    if (e == ERR_OK)
+        *ret = b.so_far;
+    return e;
+}
+
+/* Appends the parts of these traces that ingesters hold. */
+static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, uint32_t count,
+                            struct head *scratch, struct blocks_coverage **ret_coverage,
+                            unsigned *ret_coverage_count)
+{
+    struct fanout f;
+    struct buf request;
+
+    buf_init(&request, REQUEST_BYTES_MAX);
+    messages_trace_request(&request, slice_str(ctx->tenant), ids, count);
+    enum err e = ask(ctx, RPC_TRACE, &request, &f);
+    if (e != ERR_OK)
+        return e;
+    if (ret_coverage != NULL) {
+        e = coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, ret_coverage);
+        *ret_coverage_count = f.count;
+        ctx->missing += f.missing;
+    }
+    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
+        struct slice *parts;
+        uint32_t n;
+        if (f.answers[i].err != ERR_OK)
+            continue;
+        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_TRACE_TRACES,
+                              &parts, &n);
+        for (uint32_t k = 0; k < n && e == ERR_OK; k++) {
+            struct head_append_result appended;
+            e = parts[k].len == 0 ? ERR_OK : head_append(scratch, parts[k], false, 0, &appended);
+        }
+        if (e == ERR_FORMAT || e == ERR_CORRUPT) {
+            ctx->missing++;
+            e = ERR_OK;
+        }
+    }
+    fanout_release(&f);
+    return e;
+}
+
+/* Appends the part of a trace that a block holds. */
+static enum err gather_block(struct search_ctx *ctx, struct block *block, struct trace_id id,
+                             struct head *scratch)
+{
+    uint32_t group, trace, count;
+    const uint32_t *rows;
+    struct segment *s = NULL;
+    struct buf otlp;
+    struct head_append_result appended;
+
+    enum err e = block_find_trace(block, id, &group, &trace);
+    if (e == ERR_NOT_FOUND)
+        return ERR_OK;
+    buf_init(&otlp, TRACE_BYTES_MAX);
+    if (e == ERR_OK)
+        e = block_segment(block, group, ctx->budget, &s);
+    if (e == ERR_OK)
+        e = segment_trace_rows(s, trace, ctx->arena, &rows, &count);
+    if (e == ERR_OK)
+        e = segment_write_otlp(s, rows, count, &otlp);
+    if (e == ERR_OK)
+        e = buf_err(&otlp);
+    if (e == ERR_OK)
+        e = head_append(scratch, buf_slice(&otlp), false, 0, &appended);
+    segment_close(s);
+    buf_release(&otlp);
+    if (e == ERR_CORRUPT || e == ERR_IO || e == ERR_FORMAT || e == ERR_NOT_FOUND) {
+        ctx->missing++;
+        e = ERR_OK;
+    }
+    return e;
+}
+
+static enum err scratch_new(struct search_ctx *ctx, struct head **ret)
+{
+    /* Values were cut when they came in; they are not cut again. */
+    return head_new(ctx->budget, &(struct head_options){.max_attribute_bytes = 0}, ret);
+}
+
+/* Judges the flagged traces whole. */
+static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids,
+                               const struct blocks_set *set, const struct engine_query *q,
+                               struct search_result *ret)
+{
+    struct head *scratch;
+    struct segment *s;
+    struct engine_query whole = *q;
+
+    if (ids->count == 0)
+        return ERR_OK;
+    enum err e = scratch_new(ctx, &scratch);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t at = 0; at < ids->count && e == ERR_OK; at += IDS_PER_REQUEST) {
+        uint32_t n = ids->count - at < IDS_PER_REQUEST ? ids->count - at : IDS_PER_REQUEST;
+        e = gather_live(ctx, ids->ids + at, n, scratch, NULL, NULL);
+    }
+    for (uint32_t b = 0; b < set->count && e == ERR_OK; b++)
+        for (uint32_t i = 0; i < ids->count && e == ERR_OK; i++)
+            e = is_over(ctx) ? ERR_TIMEOUT
+                             : gather_block(ctx, set->blocks[b], ids->ids[i], scratch);
+    whole.exclude = NULL;
+    whole.exclude_count = 0;
+    if (e == ERR_OK)
+        e = head_segment(scratch, ctx->budget, &s);
+    if (e == ERR_OK) {
+        e = engine_search(s, &whole, ctx->arena, ret);
+        segment_close(s);
+    }
+    head_unref(scratch);
+    return e;
+}
+
+/* The ingesters' results; their coverage decides which blocks are read. */
+static enum err search_live(struct search_ctx *ctx, struct slice text, const struct engine_query *q,
+                            struct search_result *ret_parts, struct blocks_coverage **ret_coverage,
+                            unsigned *ret_count)
+{
+    struct fanout f;
+    struct buf request;
+
+    buf_init(&request, REQUEST_BYTES_MAX);
+    messages_search_request(&request, slice_str(ctx->tenant), text, q, time_left(ctx));
+    enum err e = ask(ctx, RPC_SEARCH, &request, &f);
+    if (e != ERR_OK)
+        return e;
+    e = coverages(ctx, &f, MESSAGES_RESULT_COVERAGE, ret_coverage);
+    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
+        if (f.answers[i].err == ERR_OK) {
+            struct slice copy = arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes));
+            f.answers[i].err = search_result_unpack(ctx->arena, copy, &ret_parts[i]);
+        }
+        ctx->missing += f.answers[i].err != ERR_OK;
+    }
+    *ret_count = f.count;
+    fanout_release(&f);
+    return e == ERR_OK ? arena_err(ctx->arena) : e;
+}
+
+/* Leaves out of `r` the traces that are judged elsewhere after all. */
+static void result_exclude(struct search_result *r, const struct ids *ids)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < r->trace_count; i++)
+        if (!ids_has(ids, r->traces[i].id))
+            r->traces[n++] = r->traces[i];
+    r->trace_count = n;
+}
+
+enum err search_run(struct search_ctx *ctx, struct slice text, const struct engine_query *q,
+                    struct search_result *ret)
+{
+    struct ids ids = {0};
+    struct engine_query part = *q;
+    struct blocks_coverage *coverage = NULL;
+    struct blocks_set set = {0};
+    unsigned count = 0, members = members_count(ctx->ingesters);
+    struct search_result *parts = ARENA_ARRAY(ctx->arena, struct search_result, members + 2);
+
+    assert(q->exclude_count == 0);
+    if (parts == NULL)
+        return arena_err(ctx->arena);
+    enum err e = flagged_live(ctx, q->start_ns, q->end_ns, &ids);
+    if (e == ERR_OK)
+        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, NULL, 0, ctx->arena,
+                        &set);
+    if (e == ERR_OK)
+        e = flagged_blocks(ctx, &set, &ids);
+    blocks_give(&set);
+    ids_sort_unique(&ids);
+    part.exclude = ids.ids;
+    part.exclude_count = ids.count;
+    if (e == ERR_OK)
+        e = search_live(ctx, text, &part, parts, &coverage, &count);
+    if (e == ERR_OK)
+        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, coverage, count,
+                        ctx->arena, &set);
+    if (e != ERR_OK)
+        return e;
+    ctx->missing += set.unreadable;
+    /* Blocks that came meanwhile may flag more. */
+    e = flagged_blocks(ctx, &set, &ids);
+    ids_sort_unique(&ids);
+    part.exclude = ids.ids;
+    part.exclude_count = ids.count;
+    for (unsigned i = 0; i < count; i++)
+        result_exclude(&parts[i], &ids);
+    if (e == ERR_OK)
+        e = search_blocks(ctx, &set, &part, &parts[count]);
+    if (e == ERR_OK)
+        e = search_flagged(ctx, &ids, &set, q, &parts[count + 1]);
+    blocks_give(&set);
+    if (e == ERR_OK)
+        e = search_result_merge(ctx->arena, parts, count + 2, q->limit, ret);
+    return e;
+}
+
+enum err search_trace(struct search_ctx *ctx, struct trace_id id, struct slice *ret_otlp)
+{
+    struct head *scratch;
+    struct blocks_coverage *coverage = NULL;
+    struct blocks_set set = {0};
+    struct segment *s = NULL;
+    struct buf otlp;
+    const uint32_t *rows;
+    uint32_t trace, row_count;
+    unsigned count = 0;
+
+    enum err e = scratch_new(ctx, &scratch);
+    if (e != ERR_OK)
+        return e;
+    buf_init(&otlp, TRACE_BYTES_MAX);
+    e = gather_live(ctx, &id, 1, scratch, &coverage, &count);
+    if (e == ERR_OK)
+        e = blocks_take(ctx->blocks, ctx->tenant, 0, 0, coverage, count, ctx->arena, &set);
+    ctx->missing += set.unreadable;
+    for (uint32_t b = 0; b < set.count && e == ERR_OK; b++)
+        e = is_over(ctx) ? ERR_TIMEOUT : gather_block(ctx, set.blocks[b], id, scratch);
+    blocks_give(&set);
+    if (e == ERR_OK)
+        e = head_segment(scratch, ctx->budget, &s);
+    if (e == ERR_OK)
+        e = segment_find_trace(s, id, &trace);
+    if (e == ERR_OK)
+        e = segment_trace_rows(s, trace, ctx->arena, &rows, &row_count);
+    if (e == ERR_OK)
+        e = segment_write_otlp(s, rows, row_count, &otlp);
+    if (e == ERR_OK)
+        e = buf_err(&otlp);
+    if (e == ERR_OK || e == ERR_NOT_FOUND) {
+        *ret_otlp = arena_dup(ctx->arena, buf_slice(&otlp));
+        e = arena_err(ctx->arena);
+    }
+    segment_close(s);
+    head_unref(scratch);
+    buf_release(&otlp);
+    return e;
+}
+
+/* Tags: live answers of one kind of message, then every row group in the window. */
+static enum err tags_live(struct search_ctx *ctx, uint16_t method, struct buf *request,
+                          struct fanout *f, struct blocks_coverage **ret_coverage)
+{
+    enum err e = ask(ctx, method, request, f);
+
+    if (e != ERR_OK)
+        return e;
+    e = coverages(ctx, f, MESSAGES_RESULT_COVERAGE, ret_coverage);
+    for (unsigned i = 0; i < f->count; i++)
+        ctx->missing += f->answers[i].err != ERR_OK;
+    if (e != ERR_OK)
+        fanout_release(f);
+    return e;
+}
+
+struct names_work {
+    struct search_ctx *ctx;
+    const struct ql_expr *filter;
+    uint64_t start_ns, end_ns;
+    struct tag_names so_far;
+};
+
+static enum err names_merge(struct names_work *w, const struct tag_names *more)
+{
+    struct tag_names parts[2] = {w->so_far, *more};
+    return tag_names_merge(w->ctx->arena, parts, 2, 0, &w->so_far);
+}
+
+static enum err names_segment(struct segment *s, void *arg)
+{
+    struct names_work *w = arg;
+    struct tag_names more = {0};
+    enum err e = engine_tag_names(s, w->filter, w->start_ns, w->end_ns, w->ctx->arena, &more);
+
+    return e == ERR_OK ? names_merge(w, &more) : e;
+}
+
+static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage *coverage,
+                           unsigned count, uint64_t start_ns, uint64_t end_ns, segment_fn *fn,
+                           void *arg, struct result_stats *stats)
+{
+    struct blocks_set set = {0};
+    struct group *list = NULL;
+    uint32_t n = 0;
+    enum err e =
+        blocks_take(ctx->blocks, ctx->tenant, start_ns, end_ns, coverage, count, ctx->arena, &set);
+
+    ctx->missing += set.unreadable;
+    if (e == ERR_OK)
+        e = groups(ctx, &set, start_ns, end_ns, &list, &n);
+    for (uint32_t i = 0; i < n && e == ERR_OK; i++)
+        e = with_group(ctx, &list[i], fn, arg, stats);
+    blocks_give(&set);
+    return e;
+}
+
+enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns,
+                          uint64_t end_ns, uint32_t limit, struct tag_names *ret)
+{
+    struct names_work w = {.ctx = ctx, .start_ns = start_ns, .end_ns = end_ns};
+    struct ql_expr *expr = NULL;
+    struct blocks_coverage *coverage;
+    struct fanout f;
+    struct buf request;
+    struct result_stats stats = {0};
+
+    enum err e = filter.len == 0 ? ERR_OK : ql_parse_lenient(ctx->arena, filter, &expr);
+    if (e != ERR_OK)
+        return e;
+    w.filter = expr;
+    buf_init(&request, REQUEST_BYTES_MAX);
+    messages_tag_names_request(&request, slice_str(ctx->tenant), filter, start_ns, end_ns);
+    e = tags_live(ctx, RPC_TAG_NAMES, &request, &f, &coverage);
+    if (e != ERR_OK)
+        return e;
+    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
+        struct tag_names more = {0};
+        if (f.answers[i].err == ERR_OK &&
+            tag_names_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)),
+                             &more) == ERR_OK)
+            e = names_merge(&w, &more);
+    }
+    if (e == ERR_OK)
+        e = each_group(ctx, coverage, f.count, start_ns, end_ns, names_segment, &w, &stats);
+    fanout_release(&f);
+    if (e == ERR_OK)
+        e = tag_names_merge(ctx->arena, &w.so_far, 1, limit, ret);
+    stats_add(&ret->stats, &stats);
+    return e;
+}
+
+struct values_work {
+    struct search_ctx *ctx;
+    const struct ql_attribute *tag;
+    const struct ql_expr *filter;
+    uint64_t start_ns, end_ns, bytes_max;
+    uint32_t limit;
+    bool any_scope;
+    struct tag_values so_far;
+};
+
+static enum err values_merge(struct values_work *w, const struct tag_values *more)
+{
+    struct tag_values parts[2] = {w->so_far, *more};
+    return tag_values_merge(w->ctx->arena, parts, 2, w->limit, w->bytes_max, &w->so_far);
+}
+
+static enum err values_segment(struct segment *s, void *arg)
+{
+    struct values_work *w = arg;
+    struct tag_values more = {0};
+    enum err e = engine_tag_values(s, w->tag, w->any_scope, w->filter, w->start_ns, w->end_ns,
+                                   w->limit, w->ctx->arena, &more);
+
+    return e == ERR_OK ? values_merge(w, &more) : e;
+}
+
+enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text,
+                           const struct ql_attribute *tag, bool any_scope, struct slice filter,
+                           uint64_t start_ns, uint64_t end_ns, uint32_t limit, uint64_t bytes_max,
+                           struct tag_values *ret)
+{
+    struct values_work w = {.ctx = ctx,
+                            .tag = tag,
+                            .start_ns = start_ns,
+                            .end_ns = end_ns,
+                            .bytes_max = bytes_max,
+                            .limit = limit,
+                            .any_scope = any_scope};
+    struct ql_expr *expr = NULL;
+    struct blocks_coverage *coverage;
+    struct fanout f;
+    struct buf request;
+    struct result_stats stats = {0};
+
+    enum err e = filter.len == 0 ? ERR_OK : ql_parse_lenient(ctx->arena, filter, &expr);
+    if (e != ERR_OK)
+        return e;
+    w.filter = expr;
+    buf_init(&request, REQUEST_BYTES_MAX);
+    messages_tag_values_request(&request, slice_str(ctx->tenant), tag_text, any_scope, filter,
+                                start_ns, end_ns, limit);
+    e = tags_live(ctx, RPC_TAG_VALUES, &request, &f, &coverage);
+    if (e != ERR_OK)
+        return e;
+    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
+        struct tag_values more = {0};
+        if (f.answers[i].err == ERR_OK &&
+            tag_values_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)),
+                              &more) == ERR_OK)
+            e = values_merge(&w, &more);
+    }
+    if (e == ERR_OK)
+        e = each_group(ctx, coverage, f.count, start_ns, end_ns, values_segment, &w, &stats);
+    fanout_release(&f);
+    if (e == ERR_OK) {
+        *ret = w.so_far;
+        stats_add(&ret->stats, &stats);
+    }
+    return e;
+}

@@ -1,0 +1,44 @@
+/*
+ * search.h - questions that need every place: all ingesters and all blocks, fragments judged whole, one answer.
+ *
+ * Order:   flagged ids first (traces that may have more parts elsewhere); ingesters and blocks without those; the flagged ones gathered from
+ *          everywhere into a scratch head and judged there; the union.  See design "Fragments".
+ * Threads: a worker's; blocks.
+ * Partial: a place that could not be reached makes the answer partial (ctx.missing), never an error.
+ */
+#ifndef VIVACE_QUERIER_SEARCH_H
+#define VIVACE_QUERIER_SEARCH_H
+
+#include "common/query/engine.h"
+#include "common/ring/members.h"
+#include "querier/blocks.h"
+
+struct search_ctx {
+    struct members *ingesters;
+    struct blocks *blocks;
+    struct budget *budget;
+    const char *tenant;
+    int64_t deadline_mono_ns;
+    const atomic_bool *cancel;
+    struct arena *arena;
+    uint32_t max_attribute_bytes;
+    unsigned missing; /* out: ingesters and blocks that did not answer */
+};
+
+/* `text`: the query's text, for the ingesters; q: the same, bound here (exclude is filled in by the search). */
+MUST_CHECK enum err search_run(struct search_ctx *ctx, struct slice text,
+                               const struct engine_query *q, struct search_result *ret);
+
+/* All spans of a trace, from everywhere, copies left out, as one OTLP request in the arena; empty when it is nowhere. */
+MUST_CHECK enum err search_trace(struct search_ctx *ctx, struct trace_id id,
+                                 struct slice *ret_otlp);
+
+MUST_CHECK enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns,
+                                     uint64_t end_ns, uint32_t limit, struct tag_names *ret);
+/* tag_text: TraceQL spelling for the ingesters, or a bare name when any_scope. */
+MUST_CHECK enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text,
+                                      const struct ql_attribute *tag, bool any_scope,
+                                      struct slice filter, uint64_t start_ns, uint64_t end_ns,
+                                      uint32_t limit, uint64_t bytes_max, struct tag_values *ret);
+
+#endif

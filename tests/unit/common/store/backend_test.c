@@ -1,0 +1,250 @@
+#include "common/store/backend.h"
+#include "common/sys/fs.h"
+#include "tests/lib/test.h"
+#include "tests/lib/tmpdir.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ID_A "11111111-2222-8333-8444-555555555555"
+#define ID_B "aaaaaaaa-bbbb-8ccc-8ddd-eeeeeeeeeeee"
+
+static char dir[TMPDIR_BYTES], root[TMPDIR_BYTES * 2];
+static struct backend *backend;
+
+static int set_up(void **state)
+{
+    (void)state;
+    tmpdir_make(dir);
+    tmpdir_path(dir, "blocks", root);
+    return backend_local_new(root, &backend, NULL) == ERR_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    backend->ops->free(backend);
+    tmpdir_remove(dir);
+    return 0;
+}
+
+struct names {
+    char text[512];
+    unsigned count;
+};
+
+static enum err add_name(void *arg, const char *name)
+{
+    struct names *n = arg;
+    size_t at = strlen(n->text);
+
+    (void)snprintf(n->text + at, sizeof n->text - at, "%s ", name);
+    n->count++;
+    return ERR_OK;
+}
+
+static struct names blocks_of(const char *tenant)
+{
+    struct names n = {0};
+
+    assert_int_equal(backend->ops->blocks(backend, tenant, add_name, &n), ERR_OK);
+    return n;
+}
+
+static void publish(const char *tenant, const char *id, const char *bytes)
+{
+    char path[TMPDIR_BYTES * 2];
+
+    tmpdir_path(dir, "finished.vvb", path);
+    tmpdir_write(path, slice_str(bytes));
+    assert_int_equal(backend->ops->publish(backend, tenant, id, path, SLICE_LIT("{\"m\":1}")),
+                     ERR_OK);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_published_block_is_read_back(void **state)
+{
+    struct names n = {0};
+    struct object *o = NULL;
+    struct buf meta;
+    char text[16] = {0};
+    (void)state;
+
+    publish("acme", ID_A, "0123456789");
+    publish("acme", ID_B, "x");
+    publish("single-tenant", ID_B, "y");
+    assert_int_equal(backend->ops->tenants(backend, add_name, &n), ERR_OK);
+    assert_int_equal(n.count, 2);
+    assert_int_equal(blocks_of("acme").count, 2);
+    assert_int_equal(blocks_of("single-tenant").count, 1);
+    assert_int_equal(blocks_of("nobody").count, 0);
+
+    buf_init(&meta, 100);
+    assert_int_equal(backend->ops->read_meta(backend, "acme", ID_A, &meta), ERR_OK);
+    assert_true(slice_eq_str(buf_slice(&meta), "{\"m\":1}"));
+    buf_release(&meta);
+    assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_OK);
+    assert_int_equal(o->bytes, 10);
+    assert_int_equal(o->ops->read(o, 3, text, 4), ERR_OK);
+    assert_string_equal(text, "3456");
+    assert_int_equal(o->ops->read(o, 8, text, 3), ERR_CORRUPT);
+    assert_int_equal(o->ops->read(o, UINT64_MAX, text, 2), ERR_CORRUPT);
+    assert_int_equal(o->ops->read(o, 10, text, 0), ERR_OK);
+
+    /* Taken away while it is open: what is open stays readable. */
+    assert_int_equal(backend->ops->remove(backend, "acme", ID_A), ERR_OK);
+    assert_int_equal(o->ops->read(o, 0, text, 4), ERR_OK);
+    o->ops->close(o);
+    assert_int_equal(blocks_of("acme").count, 1);
+    assert_int_equal(backend->ops->remove(backend, "acme", ID_A), ERR_NOT_FOUND);
+    assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_NOT_FOUND);
+}
+
+static void the_same_block_twice_is_one(void **state)
+{
+    (void)state;
+    publish("acme", ID_A, "first");
+    publish("acme", ID_A, "first");
+    assert_int_equal(blocks_of("acme").count, 1);
+}
+
+static void names_that_lead_out_are_refused(void **state)
+{
+    static const char *const tenants[] = {"",     ".",           "..",  "a/b",
+                                          "../x", ".quarantine", "a b", "a\nb"};
+    static const char *const ids[] = {"",
+                                      "..",
+                                      "11111111-2222-8333-8444-55555555555/",
+                                      "11111111-2222-8333-8444-55555555555",
+                                      "11111111-2222-8333-8444-5555555555555",
+                                      "AAAAAAAA-bbbb-8ccc-8ddd-eeeeeeeeeeee"};
+    struct names n = {0};
+    struct object *o = NULL;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof tenants / sizeof *tenants; i++) {
+        assert_int_equal(backend->ops->blocks(backend, tenants[i], add_name, &n), ERR_INVALID);
+        assert_int_equal(backend->ops->open(backend, tenants[i], ID_A, &o), ERR_INVALID);
+        assert_int_equal(backend->ops->publish(backend, tenants[i], ID_A, "/nowhere", SLICE_NONE),
+                         ERR_INVALID);
+        assert_int_equal(backend->ops->remove(backend, tenants[i], ID_A), ERR_INVALID);
+        assert_int_equal(backend->ops->quarantine(backend, tenants[i], ID_A, "why"), ERR_INVALID);
+    }
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        assert_int_equal(backend->ops->open(backend, "acme", ids[i], &o), ERR_INVALID);
+        assert_int_equal(backend->ops->remove(backend, "acme", ids[i]), ERR_INVALID);
+    }
+}
+
+static void foreign_names_are_left_alone(void **state)
+{
+    char path[TMPDIR_BYTES * 2], tenant[TMPDIR_BYTES * 2];
+    struct names n = {0};
+    (void)state;
+
+    publish("acme", ID_A, "x");
+    tmpdir_path(root, "acme", tenant);
+    tmpdir_path(tenant, "index.json.gz", path);
+    tmpdir_write(path, SLICE_LIT("not ours"));
+    tmpdir_path(tenant, ID_B, path);
+    assert_int_equal(fs_mkdir_all(path), ERR_OK); /* no meta.json: not visible */
+    tmpdir_path(root, "lost+found$", path);
+    assert_int_equal(fs_mkdir_all(path), ERR_OK);
+    tmpdir_path(root, "plain-file", path);
+    tmpdir_write(path, SLICE_NONE);
+    assert_int_equal(backend->ops->tenants(backend, add_name, &n), ERR_OK);
+    assert_string_equal(n.text, "acme ");
+    assert_int_equal(blocks_of("acme").count, 1);
+    /* A real block replaces the folder that never became one. */
+    publish("acme", ID_B, "x");
+    assert_int_equal(blocks_of("acme").count, 2);
+}
+
+static void quarantine_keeps_everything(void **state)
+{
+    char path[TMPDIR_BYTES * 2];
+    struct buf why;
+    (void)state;
+
+    for (int i = 0; i < 3; i++) {
+        publish("acme", ID_A, "damaged");
+        assert_int_equal(backend->ops->quarantine(backend, "acme", ID_A, "page 3: checksum"),
+                         ERR_OK);
+        assert_int_equal(blocks_of("acme").count, 0);
+    }
+    tmpdir_path(root, ".quarantine/acme", path);
+    assert_int_equal(tmpdir_count(path), 3);
+    tmpdir_path(root, ".quarantine/acme/" ID_A "/why.txt", path);
+    tmpdir_read(path, &why);
+    assert_true(slice_eq_str(buf_slice(&why), "page 3: checksum"));
+    buf_release(&why);
+    struct names n = {0};
+    assert_int_equal(backend->ops->tenants(backend, add_name, &n), ERR_OK);
+    assert_string_equal(n.text, "acme ");
+}
+
+static void old_leftovers_are_swept_at_start(void **state)
+{
+    char fresh[TMPDIR_BYTES * 2], old[TMPDIR_BYTES * 2];
+    struct backend *again = NULL;
+    (void)state;
+
+    publish("acme", ID_A, "x");
+    tmpdir_path(root, "acme/.tmp-" ID_A, fresh);
+    tmpdir_path(root, "acme/.gone-" ID_B, old);
+    assert_int_equal(fs_mkdir_all(fresh), ERR_OK);
+    assert_int_equal(fs_mkdir_all(old), ERR_OK);
+    struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    assert_int_equal(utimensat(AT_FDCWD, old, times, 0), 0);
+    assert_int_equal(backend_local_new(root, &again, NULL), ERR_OK);
+    again->ops->free(again);
+    assert_int_equal(access(fresh, F_OK), 0);
+    assert_int_equal(access(old, F_OK), -1);
+    assert_int_equal(blocks_of("acme").count, 1);
+}
+
+static void a_root_that_can_not_be_used_is_told(void **state)
+{
+    char path[TMPDIR_BYTES * 2];
+    struct backend *b = NULL;
+    struct err_detail d = {0};
+    (void)state;
+
+    tmpdir_path(dir, "file", path);
+    tmpdir_write(path, SLICE_NONE);
+    assert_int_not_equal(backend_local_new(path, &b, &d), ERR_OK);
+    assert_non_null(strstr(d.text, path));
+    assert_int_not_equal(backend_local_new("", &b, &d), ERR_OK);
+}
+
+static void memory_is_an_object_too(void **state)
+{
+    struct object *o = NULL;
+    char text[4];
+    (void)state;
+
+    assert_int_equal(object_memory(SLICE_LIT("abcdef"), &o), ERR_OK);
+    assert_int_equal(o->ops->read(o, 2, text, 4), ERR_OK);
+    assert_memory_equal(text, "cdef", 4);
+    assert_int_equal(o->ops->read(o, 3, text, 4), ERR_CORRUPT);
+    o->ops->close(o);
+    assert_int_equal(object_file_open(dir, &o), ERR_INVALID);
+    assert_int_equal(object_file_open("/no/such/file", &o), ERR_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_published_block_is_read_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_same_block_twice_is_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_that_lead_out_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(foreign_names_are_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(quarantine_keeps_everything, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_leftovers_are_swept_at_start, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_root_that_can_not_be_used_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_is_an_object_too, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
