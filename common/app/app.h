@@ -31,7 +31,7 @@ struct app {
 };
 
 struct app_room {
-    const char *role;        /* "distributor" ... */
+    const char *role; /* "distributor" ... */
     const char *(*control_listen)(const struct config *c);
     /* Starts everything; `*ret_room` is given to the other functions.  Errors: the detail is the one clear line. */
     enum err (*start)(struct app *app, void **ret_room, struct err_detail *reterr_detail);
@@ -40,8 +40,10 @@ struct app_room {
     /* State for hello and /ready: ACTIVE is ready; `ret_text` (256 bytes) says why not. */
     enum member_state (*state)(void *room, char *ret_text);
     bool (*http)(void *room, struct http_req *req); /* false: not mine (404).  May be NULL. */
-    void (*drain)(void *room); /* stop taking in new work, finish what is in flight, make it durable; blocks */
-    void (*stop)(void *room);  /* free everything */
+    void (*drain)(
+        void
+            *room); /* stop taking in new work, finish what is in flight, make it durable; blocks */
+    void (*stop)(void *room); /* free everything */
 };
 
 int app_main(int argc, char **argv, const struct app_room *room);
@@ -50,10 +52,12 @@ int app_main(int argc, char **argv, const struct app_room *room);
 void app_fail(int exit_code);
 
 /* Reports the route of a request for tempo_request_duration_seconds{method,route,status_code,ws}. */
-void app_observe_request(const char *method, const char *route, unsigned status, int64_t duration_ns);
+void app_observe_request(const char *method, const char *route, unsigned status,
+                         int64_t duration_ns);
 
 /* Tenant of a request by X-Scope-OrgID (contract.md 1.0): ERR_UNAUTHENTICATED "no org id", ERR_INVALID with Tempo's text.  `ret` has 151 bytes. */
-MUST_CHECK enum err app_tenant(const struct config *c, const struct http_req *req, char *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err app_tenant(const struct config *c, const struct http_req *req, char *ret,
+                               struct err_detail *reterr_detail);
 MUST_CHECK enum err app_tenant_check(struct slice id, struct err_detail *reterr_detail);
 
 #endif

@@ -9,12 +9,12 @@
 #ifndef VIVACE_APP_CONFIG_H
 #define VIVACE_APP_CONFIG_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 struct config_list {
     const char **items;
@@ -33,7 +33,8 @@ struct config_listener {
     bool is_on;
     char address[256]; /* host part of the endpoint */
     uint16_t port;
-    uint64_t max_recv_msg_bytes; /* grpc: max_recv_msg_size_mib, http: max_request_body_size; default 16 MiB */
+    uint64_t
+        max_recv_msg_bytes; /* grpc: max_recv_msg_size_mib, http: max_request_body_size; default 16 MiB */
     uint64_t max_concurrent_streams;
     int64_t max_connection_age_ns;
 };
@@ -42,25 +43,26 @@ struct config_listener {
 struct config_remote_write {
     const char *url, *name;
     bool send_exemplars;
-    int64_t remote_timeout_ns;      /* 30s */
+    int64_t remote_timeout_ns; /* 30s */
     struct config_pair *headers;
     unsigned header_count;
-    const char *basic_user, *basic_password, *bearer_token; /* secrets: never printed */
-    const char *ca_file, *cert_file, *key_file;
+    const char *basic_user, *basic_password,
+        *bearer_token;                          /* NULL: none.  Secrets: never printed */
+    const char *ca_file, *cert_file, *key_file; /* NULL: none */
     bool insecure_skip_verify;
-    unsigned max_samples_per_send;  /* 2000 */
+    unsigned max_samples_per_send;          /* 2000 */
     int64_t min_backoff_ns, max_backoff_ns; /* 30ms, 5s */
 };
 
-#define CONFIG_C_BOOL     bool
-#define CONFIG_C_INT      int64_t
-#define CONFIG_C_DOUBLE   double
-#define CONFIG_C_STRING   const char *
-#define CONFIG_C_DURATION int64_t
-#define CONFIG_C_BYTES    uint64_t
+#define CONFIG_C_BOOL      bool
+#define CONFIG_C_INT       int64_t
+#define CONFIG_C_DOUBLE    double
+#define CONFIG_C_STRING    const char *
+#define CONFIG_C_DURATION  int64_t
+#define CONFIG_C_BYTES     uint64_t
 #define CONFIG_C_ENUM(...) const char *
-#define CONFIG_C_LIST     struct config_list
-#define CONFIG_C_DOUBLES  struct config_doubles
+#define CONFIG_C_LIST      struct config_list
+#define CONFIG_C_DOUBLES   struct config_doubles
 
 struct config {
 #define X(key, type, field, def, min, max, reload, help) CONFIG_C_##type field;
@@ -80,18 +82,27 @@ struct config_warning {
     const char *text; /* "tempo.yml:12: memberlist has no meaning here and is ignored" */
 };
 
-struct config_flag { /* -server.http-listen-port=3201 and the like; the table's keys are flags too (dots, dashes for underscores) */
+struct
+    config_flag { /* -server.http-listen-port=3201 and the like; the table's keys are flags too (dots, dashes for underscores) */
     const char *name, *value;
 };
 
+/* Whether the flag `-name` stands for a boolean key, so that it takes no value of its own ("-x", not "-x true"). */
+bool config_flag_is_bool(const char *name);
+
 /* `file` NULL: defaults only.  Warnings live in ret->arena. */
-MUST_CHECK enum err config_load(const char *file, bool expand_env, const struct config_flag *flags, unsigned flag_count, struct config *ret,
-                                struct config_warning **ret_warnings, struct err_detail *reterr_detail);
+MUST_CHECK enum err config_load(const char *file, bool expand_env, const struct config_flag *flags,
+                                unsigned flag_count, struct config *ret,
+                                struct config_warning **ret_warnings,
+                                struct err_detail *reterr_detail);
 /* The same from bytes (tests, fuzzing); `name` stands in messages. */
-MUST_CHECK enum err config_parse(const char *name, struct slice yaml, bool expand_env, const struct config_flag *flags, unsigned flag_count, struct config *ret,
-                                 struct config_warning **ret_warnings, struct err_detail *reterr_detail);
+MUST_CHECK enum err config_parse(const char *name, struct slice yaml, bool expand_env,
+                                 const struct config_flag *flags, unsigned flag_count,
+                                 struct config *ret, struct config_warning **ret_warnings,
+                                 struct err_detail *reterr_detail);
 void config_release(struct config *c);
-void config_write_yaml(const struct config *c, bool only_changed, struct buf *out); /* /status/config; secrets as <secret> */
-void config_write_reference(struct buf *out);                                      /* deploy/configuration.md */
+void config_write_yaml(const struct config *c, bool only_changed,
+                       struct buf *out);      /* /status/config; secrets as <secret> */
+void config_write_reference(struct buf *out); /* deploy/configuration.md */
 
 #endif

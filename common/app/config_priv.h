@@ -1,0 +1,165 @@
+/*
+ * config_priv.h - shared by the files of config: rows, specs and the reader that fills a struct from a YAML mapping by them.
+ *
+ * Shape:   a spec is a table of rows.  The main one is config.def + config_ignored.def over struct config; the lists and maps in it (receivers,
+ *          remote_write) have small specs of their own over their structs.
+ * Source:  YAML 1.1 (libyaml); Go's yaml.v2 for what counts as a bool, a number, null.
+ */
+#ifndef VIVACE_APP_CONFIG_PRIV_H
+#define VIVACE_APP_CONFIG_PRIV_H
+
+#include "common/app/config.h"
+
+#include <yaml.h>
+
+enum {
+    CONFIG_FILE_BYTES_MAX = 1 << 20,
+    CONFIG_EXPANDED_BYTES_MAX = 4 << 20,
+    CONFIG_NODES_MAX = 20000,  /* of the document */
+    CONFIG_VISITS_MAX = 50000, /* of nodes, however often aliases bring them back */
+    CONFIG_PAIRS_MAX = 1000,   /* of one mapping */
+    CONFIG_ITEMS_MAX = 1000,   /* of one list */
+    CONFIG_DEPTH_MAX = 24,
+    CONFIG_KEY_BYTES_MAX = 128,
+    CONFIG_PATH_BYTES_MAX = 384
+};
+
+enum config_type {
+    CONFIG_BOOL,
+    CONFIG_INT,
+    CONFIG_DOUBLE,
+    CONFIG_STRING,
+    CONFIG_DURATION,
+    CONFIG_BYTES,
+    CONFIG_ENUM,
+    CONFIG_LIST,
+    CONFIG_DOUBLES,
+    CONFIG_PART,       /* read by a function of its own */
+    CONFIG_IGNORED,    /* Tempo's, without meaning here: one warning for it and all below it */
+    CONFIG_LATER,      /* Tempo's, not built yet, harmless to leave out: one warning */
+    CONFIG_UNSUPPORTED /* Tempo's, not built yet, would change results: an error, unless its value is one of `words` (split by '|') */
+};
+
+struct config_reader;
+/* Reads a PART into `base`; `path` is the full key, for messages. */
+typedef enum err config_part_fn(struct config_reader *r, yaml_node_t *node, const char *path,
+                                void *base);
+
+struct config_row {
+    const char *key; /* dotted; "x.*": any key of section x that no other row names */
+    enum config_type type;
+    bool reload;
+    size_t offset;
+    const char *words, *def, *min, *max, *help;
+    config_part_fn *part;
+};
+
+/* `from` is another name of `to`.  An override wins over `to` itself, unless its value is zero or empty ("not set" in Tempo's overrides). */
+enum config_alias_kind { CONFIG_ALIAS, CONFIG_ALIAS_OVERRIDE, CONFIG_ALIAS_FLAG };
+struct config_alias {
+    const char *from, *to;
+    enum config_alias_kind kind;
+};
+
+struct config_spec {
+    const struct config_row *rows;
+    unsigned row_count;
+    const struct config_alias *aliases;
+    unsigned alias_count;
+};
+
+struct config_seen { /* one per row of the spec being read */
+    uint32_t line;
+    bool is_set, is_override;
+};
+
+struct config_reader {
+    const char *name; /* of the file, for messages */
+    struct config *config;
+    struct err_detail *detail;
+    struct config_warning **warning_tail;
+    yaml_document_t *doc;
+    unsigned visit_count, depth;
+    struct config_seen *seen; /* of the main spec */
+    bool has_receivers;
+};
+
+/* One value to be set: a scalar is a list of one whose is_list is false. */
+struct config_value {
+    const struct slice *items;
+    unsigned count;
+    bool is_list;
+    uint32_t line;     /* 0: from a flag or a default */
+    const char *label; /* how messages name it: the key or the flag */
+};
+
+extern const struct config_spec config_main_spec;
+extern const struct config_spec config_listener_grpc_spec, config_listener_http_spec,
+    config_remote_spec;
+
+/* --- config.c --- */
+/* Sets the detail "file:line: text" and returns ERR_INVALID. */
+enum err config_fail(struct config_reader *r, uint32_t line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void config_warn(struct config_reader *r, uint32_t line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A name for messages, in the config's arena; "" when memory is out (the arena remembers). */
+#define config_label(r, ...) config_label_or_empty(arena_printf(&(r)->config->arena, __VA_ARGS__))
+static inline const char *config_label_or_empty(const char *s)
+{
+    return s == NULL ? "" : s;
+}
+
+/* --- config_value.c --- */
+MUST_CHECK enum err config_value_set(struct config_reader *r, const struct config_row *row,
+                                     void *base, const struct config_value *v);
+MUST_CHECK enum err config_value_defaults(struct config_reader *r, const struct config_spec *spec,
+                                          void *base);
+bool config_value_is_zero(const struct config_row *row,
+                          const struct config_value *v); /* "not set" among overrides */
+void config_value_write(const struct config_row *row, const void *base,
+                        struct buf *out); /* as YAML flow text */
+void config_value_write_string(const char *s, struct buf *out);
+
+/* --- config_keys.c --- */
+/* The path after all aliases; *ret_is_override tells whether one of them was an override. */
+const char *config_keys_resolve(const struct config_spec *spec, const char *path, bool is_flag,
+                                bool *ret_is_override);
+/* The row of a resolved path, or NULL: its own, else that of "section.*". */
+const struct config_row *config_keys_find(const struct config_spec *spec, const char *path);
+bool config_keys_is_section(const struct config_spec *spec, const char *path);
+/* The known key nearest to `path`, or "" if none is near; for "did you mean". */
+void config_keys_nearest(const struct config_spec *spec, const char *path, bool is_flag,
+                         char ret[CONFIG_PATH_BYTES_MAX]);
+
+/* --- config_yaml.c --- */
+MUST_CHECK enum err config_yaml_read(struct config_reader *r, struct slice yaml);
+/* What a mapping is read into: `label` goes before the keys in messages ("" or "a.b."), `seen` has an element per row. */
+struct config_scope {
+    const struct config_spec *spec;
+    void *base;
+    struct config_seen *seen;
+    const char *label;
+};
+MUST_CHECK enum err config_yaml_mapping(struct config_reader *r, const struct config_scope *scope,
+                                        yaml_node_t *node);
+bool config_yaml_is_null(const yaml_node_t *node);
+uint32_t config_yaml_line(const yaml_node_t *node);
+MUST_CHECK enum err config_yaml_visit(struct config_reader *r, const yaml_node_t *node);
+/* The scalar's text; an error for anything else, and for text with a NUL. */
+MUST_CHECK enum err config_yaml_text(struct config_reader *r, const yaml_node_t *node,
+                                     const char *path, uint32_t line, struct slice *ret);
+/* A mapping of names to texts. */
+MUST_CHECK enum err config_yaml_pairs(struct config_reader *r, yaml_node_t *node, const char *path,
+                                      struct config_pair **ret, unsigned *ret_count);
+
+/* --- config_parts.c --- */
+config_part_fn config_parts_receivers, config_parts_external_labels, config_remote_read;
+MUST_CHECK enum err config_parts_default_receivers(
+    struct config_reader *r); /* as Tempo without any: OTLP/gRPC on localhost */
+
+/* --- config_env.c --- */
+/* ${VAR}, ${VAR:-default}, ${VAR:=default}, $VAR, $$ in the raw text.  Errors name the line. */
+MUST_CHECK enum err config_env_expand(struct config_reader *r, struct slice text, struct buf *out);
+
+#endif

@@ -1,0 +1,352 @@
+#include "common/app/config_priv.h"
+#include "common/base/num.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum { LINES_MAX = 256, VALUE_BYTES_MAX = 1 << 20 };
+
+/* --- YAML -------------------------------------------------------------------------------------- */
+
+static void indent(struct buf *out, unsigned depth)
+{
+    buf_appendf(out, "%*s", (int)depth * 2, "");
+}
+
+static void write_listener(const char *name, const struct config_listener *l, bool is_grpc,
+                           struct buf *out)
+{
+    bool is_v6 = strchr(l->address, ':') != NULL;
+
+    if (!l->is_on)
+        return;
+    buf_appendf(out, "        %s:\n          endpoint: \"%s%s%s:%u\"\n", name, is_v6 ? "[" : "",
+                l->address, is_v6 ? "]" : "", l->port);
+    if (!is_grpc) {
+        buf_appendf(out, "          max_request_body_size: %llu\n",
+                    (unsigned long long)l->max_recv_msg_bytes);
+        return;
+    }
+    buf_appendf(out,
+                "          max_recv_msg_size_mib: %llu\n          max_concurrent_streams: %llu\n",
+                (unsigned long long)(l->max_recv_msg_bytes >> 20),
+                (unsigned long long)l->max_concurrent_streams);
+    if (l->max_connection_age_ns > 0) {
+        buf_append_str(out, "          keepalive: {server_parameters: {max_connection_age: ");
+        num_append_duration(out, l->max_connection_age_ns);
+        buf_append_str(out, "}}\n");
+    }
+}
+
+static bool is_secret_header(const char *name)
+{
+    static const char *const words[] = {"auth",   "token",    "secret", "key",
+                                        "cookie", "password", NULL};
+
+    for (unsigned i = 0; words[i] != NULL; i++)
+        if (strcasestr(name, words[i]) != NULL)
+            return true;
+    return false;
+}
+
+static void write_pairs(const struct config_pair *pairs, unsigned count, bool hides_secrets,
+                        struct buf *out)
+{
+    buf_append_byte(out, '{');
+    for (unsigned i = 0; i < count; i++) {
+        buf_append_str(out, i > 0 ? ", " : "");
+        config_value_write_string(pairs[i].name, out);
+        buf_append_str(out, ": ");
+        config_value_write_string(
+            hides_secrets && is_secret_header(pairs[i].name) ? "<secret>" : pairs[i].value, out);
+    }
+    buf_append_byte(out, '}');
+}
+
+static void write_key_string(struct buf *out, const char *key, const char *value)
+{
+    if (value == NULL || value[0] == '\0')
+        return;
+    buf_appendf(out, "        %s: ", key);
+    config_value_write_string(value, out);
+    buf_append_byte(out, '\n');
+}
+
+/* The user part of http://user:password@host is a secret too. */
+static void write_url(const char *url, struct buf *out)
+{
+    const char *host = strstr(url, "://") + 3;
+    const char *at = strrchr(host, '@');
+    const char *slash = strchr(host, '/');
+
+    if (at == NULL || (slash != NULL && slash < at)) {
+        config_value_write_string(url, out);
+        return;
+    }
+    buf_appendf(out, "\"%.*s<secret>", (int)(host - url), url);
+    for (; *at != '\0'; at++)
+        buf_appendf(out, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+    buf_append_byte(out, '"');
+}
+
+static void write_remote(const struct config_remote_write *w, struct buf *out)
+{
+    buf_append_str(out, "      - url: ");
+    write_url(w->url, out);
+    buf_append_byte(out, '\n');
+    write_key_string(out, "name", w->name);
+    buf_appendf(out, "        send_exemplars: %s\n        remote_timeout: ",
+                w->send_exemplars ? "true" : "false");
+    num_append_duration(out, w->remote_timeout_ns);
+    buf_append_byte(out, '\n');
+    if (w->header_count > 0) {
+        buf_append_str(out, "        headers: ");
+        write_pairs(w->headers, w->header_count, true, out);
+        buf_append_byte(out, '\n');
+    }
+    if (w->basic_user != NULL) {
+        buf_append_str(out, "        basic_auth: {username: ");
+        config_value_write_string(w->basic_user, out);
+        buf_append_str(out, ", password: \"<secret>\"}\n");
+    }
+    write_key_string(out, "bearer_token", w->bearer_token != NULL ? "<secret>" : NULL);
+    if (w->ca_file != NULL || w->cert_file != NULL || w->key_file != NULL ||
+        w->insecure_skip_verify) {
+        buf_append_str(out, "        tls_config: {ca_file: ");
+        config_value_write_string(w->ca_file != NULL ? w->ca_file : "", out);
+        buf_append_str(out, ", cert_file: ");
+        config_value_write_string(w->cert_file != NULL ? w->cert_file : "", out);
+        buf_append_str(out, ", key_file: ");
+        config_value_write_string(w->key_file != NULL ? w->key_file : "", out);
+        buf_appendf(out, ", insecure_skip_verify: %s}\n",
+                    w->insecure_skip_verify ? "true" : "false");
+    }
+    buf_appendf(out, "        queue_config: {max_samples_per_send: %u, min_backoff: ",
+                w->max_samples_per_send);
+    num_append_duration(out, w->min_backoff_ns);
+    buf_append_str(out, ", max_backoff: ");
+    num_append_duration(out, w->max_backoff_ns);
+    buf_append_str(out, "}\n");
+}
+
+/* The value of a part, after "key:". */
+static void write_part(const struct config *c, const struct config_row *row, struct buf *out)
+{
+    if (row->part == config_parts_receivers) {
+        buf_append_str(out, "\n    otlp:\n      protocols:\n");
+        write_listener("grpc", &c->otlp_grpc, true, out);
+        write_listener("http", &c->otlp_http, false, out);
+    } else if (row->part == config_parts_external_labels) {
+        buf_append_byte(out, ' ');
+        write_pairs(c->external_labels, c->external_label_count, false, out);
+        buf_append_byte(out, '\n');
+    } else {
+        assert(row->part == config_remote_read);
+        buf_append_str(out, c->remote_write_count == 0 ? " []\n" : "\n");
+        for (unsigned i = 0; i < c->remote_write_count; i++)
+            write_remote(&c->remote_write[i], out);
+    }
+}
+
+static int row_compare(const void *a, const void *b)
+{
+    const struct config_row *const *x = a, *const *y = b;
+
+    return strcmp((*x)->key, (*y)->key);
+}
+
+/* Opens the sections of `key` that `last` was not in; the key's own name follows. */
+static void write_path(const char *last, const char *key, struct buf *out)
+{
+    unsigned depth = 0;
+    bool is_same = true;
+
+    for (;;) {
+        size_t len = strcspn(key, ".");
+
+        if (key[len] == '\0')
+            break;
+        is_same = is_same && strncmp(last, key, len + 1) == 0;
+        if (!is_same) {
+            indent(out, depth);
+            buf_appendf(out, "%.*s:\n", (int)len, key);
+        } else {
+            last += len + 1;
+        }
+        key += len + 1;
+        depth++;
+    }
+    indent(out, depth);
+    buf_appendf(out, "%s:", key);
+}
+
+/* The row's value as text after its colon. */
+static void write_row(const struct config *c, const struct config_row *row, struct buf *out)
+{
+    if (row->type == CONFIG_PART) {
+        write_part(c, row, out);
+        return;
+    }
+    buf_append_byte(out, ' ');
+    config_value_write(row, c, out);
+    buf_append_byte(out, '\n');
+}
+
+static bool row_is_default(const struct config *c, const struct config *defaults,
+                           const struct config_row *row)
+{
+    struct buf a, b;
+
+    buf_init(&a, VALUE_BYTES_MAX);
+    buf_init(&b, VALUE_BYTES_MAX);
+    write_row(c, row, &a);
+    write_row(defaults, row, &b);
+    bool is_default = slice_eq(buf_slice(&a), buf_slice(&b));
+    buf_release(&a);
+    buf_release(&b);
+    return is_default;
+}
+
+void config_write_yaml(const struct config *c, bool only_changed, struct buf *out)
+{
+    const struct config_row *rows[LINES_MAX];
+    struct config_warning *warnings;
+    struct config defaults = {0};
+    const char *last = "";
+    unsigned count = 0;
+
+    if (only_changed &&
+        config_parse("defaults", SLICE_NONE, false, NULL, 0, &defaults, &warnings, NULL) != ERR_OK)
+        return;
+    for (unsigned i = 0; i < config_main_spec.row_count; i++) {
+        const struct config_row *row = &config_main_spec.rows[i];
+
+        if (row->type > CONFIG_PART || (only_changed && row_is_default(c, &defaults, row)))
+            continue;
+        assert(count < LINES_MAX);
+        rows[count++] = row;
+    }
+    qsort(rows, count, sizeof rows[0], row_compare);
+    for (unsigned i = 0; i < count; i++) {
+        write_path(last, rows[i]->key, out);
+        write_row(c, rows[i], out);
+        last = rows[i]->key;
+    }
+    config_release(&defaults);
+}
+
+/* --- reference page ---------------------------------------------------------------------------- */
+
+static const char *type_name(enum config_type type)
+{
+    switch (type) {
+    case CONFIG_BOOL: return "true or false";
+    case CONFIG_INT: return "whole number";
+    case CONFIG_DOUBLE: return "number";
+    case CONFIG_STRING: return "text";
+    case CONFIG_DURATION: return "duration";
+    case CONFIG_BYTES: return "size";
+    case CONFIG_ENUM: return "one of";
+    case CONFIG_LIST: return "list of texts";
+    case CONFIG_DOUBLES: return "list of numbers";
+    case CONFIG_PART: return "section";
+    case CONFIG_IGNORED:
+    case CONFIG_LATER:
+    case CONFIG_UNSUPPORTED: break;
+    }
+    return "";
+}
+
+static void write_reference_row(const char *prefix, const struct config_row *row, struct buf *out)
+{
+    buf_appendf(out, "| `%s%s` | %s%s%s | %s%s%s | ", prefix, row->key, type_name(row->type),
+                row->words[0] != '\0' ? ": " : "", row->words, row->def[0] != '\0' ? "`" : "",
+                row->def, row->def[0] != '\0' ? "`" : "");
+    if (row->min[0] != '\0')
+        buf_appendf(out, "from %s%s", row->min, row->max[0] != '\0' ? " " : "");
+    if (row->max[0] != '\0')
+        buf_appendf(out, "to %s", row->max);
+    buf_appendf(out, " | %s |\n", row->help);
+}
+
+static void write_reference_table(const char *prefix, const struct config_spec *spec,
+                                  struct buf *out)
+{
+    buf_append_str(out, "| Key | Type | Default | Range | What it does |\n|---|---|---|---|---|\n");
+    for (unsigned i = 0; i < spec->row_count; i++)
+        if (spec->rows[i].type <= CONFIG_PART)
+            write_reference_row(prefix, &spec->rows[i], out);
+    buf_append_byte(out, '\n');
+}
+
+static void write_reference_keys(const char *title, const char *prefix,
+                                 const struct config_spec *spec, enum config_type type,
+                                 struct buf *out)
+{
+    buf_append_str(out, title);
+    for (unsigned i = 0; i < spec->row_count; i++)
+        if (spec->rows[i].type == type)
+            buf_appendf(out, "- `%s%s`%s\n", prefix, spec->rows[i].key,
+                        type == CONFIG_UNSUPPORTED && strcmp(spec->rows[i].words, "true|false") == 0
+                            ? " (both values are fine)"
+                            : "");
+    buf_append_byte(out, '\n');
+}
+
+static void write_reference_aliases(const char *title, enum config_alias_kind kind, struct buf *out)
+{
+    buf_append_str(out, title);
+    buf_append_str(out, "| Name | Is |\n|---|---|\n");
+    for (unsigned i = 0; i < config_main_spec.alias_count; i++)
+        if (config_main_spec.aliases[i].kind == kind)
+            buf_appendf(out, "| `%s` | `%s` |\n", config_main_spec.aliases[i].from,
+                        config_main_spec.aliases[i].to);
+    buf_append_byte(out, '\n');
+}
+
+void config_write_reference(struct buf *out)
+{
+    static const char grpc[] = "distributor.receivers.otlp.protocols.grpc.",
+                      http[] = "distributor.receivers.otlp.protocols.http.";
+    static const char remote[] = "metrics_generator.storage.remote_write[].";
+
+    buf_append_str(
+        out,
+        "# Configuration\n\n"
+        "One file, `-config.file=tempo.yml`, serves all four binaries; each reads the sections that concern it. A `tempo.yml` of Tempo 2.x is accepted as it stands.\n"
+        "Order: defaults, then the file, then flags. Every key of the tables is a flag too, with dashes for underscores: `-server.http-listen-port=3201`.\n"
+        "Variables (`${VAR}`, `${VAR:-default}`, `${VAR:=default}`, `$VAR`, `$$`) are replaced only with `-config.expand-env`.\n"
+        "Durations: `500ms`, `30s`, `5m`, `1h30m`, `168h`, `14d`. Sizes: `1500`, `64KiB`, `500MiB`, `1.5GiB`, `10MB`.\n"
+        "A key that nobody knows, a wrong type or a bad value is an error that names file, line and key, and nothing starts.\n\n"
+        "This page is made from the tables in `common/app` (`-config.reference`).\n\n"
+        "## Keys\n\n");
+    write_reference_table("", &config_main_spec, out);
+    buf_append_str(
+        out,
+        "## The OTLP receivers\n\nA protocol is on when it is named, even without a value: `otlp: {protocols: {grpc:, http:}}`. No receivers at all: OTLP/gRPC on `localhost:4317`.\n\n");
+    write_reference_table(grpc, &config_listener_grpc_spec, out);
+    write_reference_table(http, &config_listener_http_spec, out);
+    buf_append_str(out, "## Remote write targets\n\n");
+    write_reference_table(remote, &config_remote_spec, out);
+    write_reference_aliases(
+        "## Other names of keys\n\nThe old flat `overrides` and a few older names.\n\n",
+        CONFIG_ALIAS, out);
+    write_reference_aliases(
+        "## Overrides that win over a key\n\nSet to more than nothing or zero, the one on the left counts.\n\n",
+        CONFIG_ALIAS_OVERRIDE, out);
+    write_reference_aliases("## Names that only flags have\n\n", CONFIG_ALIAS_FLAG, out);
+    write_reference_keys("## Not supported yet: an error when set to more than its default\n\n", "",
+                         &config_main_spec, CONFIG_UNSUPPORTED, out);
+    write_reference_keys("", grpc, &config_listener_grpc_spec, CONFIG_UNSUPPORTED, out);
+    write_reference_keys("", http, &config_listener_http_spec, CONFIG_UNSUPPORTED, out);
+    write_reference_keys("", remote, &config_remote_spec, CONFIG_UNSUPPORTED, out);
+    write_reference_keys("## Not supported yet: ignored with a warning\n\n", "", &config_main_spec,
+                         CONFIG_LATER, out);
+    write_reference_keys("", http, &config_listener_http_spec, CONFIG_LATER, out);
+    write_reference_keys(
+        "## Without meaning here: accepted with one warning\n\nA name stands for all below it.\n\n",
+        "", &config_main_spec, CONFIG_IGNORED, out);
+    write_reference_keys("", grpc, &config_listener_grpc_spec, CONFIG_IGNORED, out);
+    write_reference_keys("", http, &config_listener_http_spec, CONFIG_IGNORED, out);
+    write_reference_keys("", remote, &config_remote_spec, CONFIG_IGNORED, out);
+}
