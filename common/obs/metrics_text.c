@@ -11,7 +11,7 @@ static void put_escaped(struct buf *out, struct slice s, bool has_quotes)
     while (s.len != 0) {
         size_t bytes = utf8_char_bytes(s);
         uint8_t c = s.ptr[0];
-        if (bytes == 0)
+        if (bytes == 0 || c == 0) /* a NUL ends the text for some readers */
             buf_append(out, SLICE_LIT("\xef\xbf\xbd"));
         else if (c == '\\')
             buf_append(out, SLICE_LIT("\\\\"));

@@ -3,57 +3,40 @@
 #include "common/sys/fs.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <unistd.h>
+#include <limits.h>
 
-void tmpdir_make(char ret[TMPDIR_BYTES])
+int tmpdir_setup(void **state)
 {
-    const char *root = getenv("TMPDIR");
+    const char *base = getenv("TMPDIR");
+    char *dir = malloc(PATH_MAX);
 
-    (void)snprintf(ret, TMPDIR_BYTES, "%s/vivace-test-XXXXXX", root != NULL ? root : "/tmp");
-    char *made = mkdtemp(ret);
-    assert(made != NULL);
+    if (dir == NULL)
+        return -1;
+    (void)snprintf(dir, PATH_MAX, "%s/vivace-test-XXXXXX", base == NULL ? "/tmp" : base);
+    if (mkdtemp(dir) == NULL) {
+        free(dir);
+        return -1;
+    }
+    *state = dir;
+    return 0;
 }
 
-void tmpdir_remove(const char *dir)
+int tmpdir_teardown(void **state)
 {
-    enum err e = fs_remove_tree(dir);
-    assert(e == ERR_OK);
+    enum err e = fs_remove_tree(*state);
+
+    free(*state);
+    *state = NULL;
+    return e == ERR_OK ? 0 : -1;
 }
 
-void tmpdir_path(const char *dir, const char *name, char ret[TMPDIR_BYTES * 2])
+const char *tmpdir_path(void **state, const char *name)
 {
-    int n = snprintf(ret, TMPDIR_BYTES * 2, "%s/%s", dir, name);
-    assert(n < TMPDIR_BYTES * 2);
-}
+    static char paths[8][PATH_MAX];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+    int n = snprintf(path, PATH_MAX, "%s/%s", (const char *)*state, name);
 
-void tmpdir_read(const char *path, struct buf *ret)
-{
-    buf_init(ret, 256 << 20);
-    enum err e = fs_read_file(path, ret);
-    assert(e == ERR_OK);
-}
-
-void tmpdir_write(const char *path, struct slice bytes)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    assert(fd >= 0);
-    enum err e = fs_write_all(fd, bytes);
-    assert(e == ERR_OK);
-    fs_close(&fd);
-}
-
-static enum err count_entry(void *arg, const char *name)
-{
-    (void)name;
-    ++*(unsigned *)arg;
-    return ERR_OK;
-}
-
-unsigned tmpdir_count(const char *dir)
-{
-    unsigned n = 0;
-    enum err e = fs_list(dir, count_entry, &n);
-    assert(e == ERR_OK || e == ERR_NOT_FOUND);
-    return n;
+    assert(n > 0 && n < PATH_MAX);
+    return path;
 }

@@ -1,18 +1,12 @@
-/*
- * tmpdir.h - a folder of its own for a test, and small file helpers.  Everything asserts: a test that can not have its files can not run.
- */
-#ifndef VIVACE_TESTS_TMPDIR_H
-#define VIVACE_TESTS_TMPDIR_H
+/* tmpdir.h - a folder of its own for each test, gone afterwards. */
+#ifndef VIVACE_TESTS_LIB_TMPDIR_H
+#define VIVACE_TESTS_LIB_TMPDIR_H
 
-#include "common/base/buf.h"
+/* For cmocka's setup and teardown: *state becomes the folder's path, a string that lives until teardown. */
+int tmpdir_setup(void **state);
+int tmpdir_teardown(void **state);
 
-enum { TMPDIR_BYTES = 256 };
-
-void tmpdir_make(char ret[TMPDIR_BYTES]);
-void tmpdir_remove(const char *dir);
-void tmpdir_path(const char *dir, const char *name, char ret[TMPDIR_BYTES * 2]);
-void tmpdir_read(const char *path, struct buf *ret); /* inits ret */
-void tmpdir_write(const char *path, struct slice bytes);
-unsigned tmpdir_count(const char *dir); /* of entries; 0 when the folder is not there */
+/* "DIR/name", in one of a few static buffers: use it before the eighth next call. */
+const char *tmpdir_path(void **state, const char *name);
 
 #endif
