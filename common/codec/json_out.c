@@ -54,6 +54,7 @@ void json_out_end_array(struct json_out *j)
 /* Length of the valid UTF-8 sequence at the start of s; 0 when there is none (RFC 3629). */
 static size_t utf8_sequence(struct slice s)
 {
+    assert(s.ptr != NULL);
     uint8_t c = s.ptr[0];
     size_t len = c < 0x80                ? 1
                  : c >= 0xc2 && c < 0xe0 ? 2

@@ -35,6 +35,16 @@ bool alloc_fault_hit(void)
     return atomic_load(&is_hit);
 }
 
+bool alloc_fault_seen(void)
+{
+    return atomic_load(&is_hit);
+}
+
+bool alloc_fault_is_linked(void)
+{
+    return __real_malloc != NULL;
+}
+
 static bool is_failing(void)
 {
     if (atomic_load_explicit(&left, memory_order_relaxed) == 0)
