@@ -2,7 +2,9 @@
  * ql.h - TraceQL: text to checked tree, and back to canonical text.
  *
  * Memory:  trees live in the arena; slices may point into the query text, which the arena holds a copy of.
- * Limits:  text 128 KiB, depth 256, 4096 terms.
+ * Limits:  text 128 KiB, depth 256, 4096 terms, 128 regexes.  Depth counts what nests: a chain "a || b || c ..." is a tree that
+ *          leans to the left and may be QL_TERMS_MAX deep, so walk expressions leftwards in a loop.  Over a limit: ERR_TOO_LARGE
+ *          (an HTTP 400 for a query; sending it again will not help).
  * Errors:  ERR_INVALID with Tempo's wording in the detail ("parse error at line 1, col 3: syntax error: unexpected IDENTIFIER"), ERR_TOO_LARGE, ERR_LIMIT.
  */
 #ifndef VIVACE_QUERY_QL_H
@@ -17,13 +19,14 @@ enum { QL_TEXT_BYTES_MAX = 128 * 1024, QL_DEPTH_MAX = 256, QL_TERMS_MAX = 4096 }
 /* Parses and validates.  The regexes of the tree are compiled (free them with ql_release). */
 MUST_CHECK enum err ql_parse(struct arena *a, struct slice text, struct ql_query **ret, struct err_detail *reterr_detail);
 void ql_release(struct ql_query *q); /* frees what is not in the arena (compiled regexes); NULL is fine */
+void ql_expr_release(struct ql_expr *e); /* the same for an expression of ql_parse_lenient */
 
 /* Syntax only: what ql_parse does before the checks; and the checks alone (both for tests and tools). */
 MUST_CHECK enum err ql_parse_syntax(struct arena *a, struct slice text, struct ql_query **ret, struct err_detail *reterr_detail);
 MUST_CHECK enum err ql_check(struct arena *a, struct ql_query *q, struct err_detail *reterr_detail);
 
 /* Half-written queries of an autocomplete box: an incomplete matcher counts as true, garbage makes it match everything.
- * *ret is NULL when there is no condition left.  Only a limit can fail. */
+ * *ret is NULL when there is no condition left; free its regexes with ql_expr_release.  Only a limit can fail. */
 MUST_CHECK enum err ql_parse_lenient(struct arena *a, struct slice text, struct ql_expr **ret);
 
 /* An attribute in TraceQL spelling, alone: ".service.name", "resource.a", "span:name", "status", "http.method" (dotless).  ERR_INVALID else. */

@@ -1,0 +1,70 @@
+/* What the engine does not run yet.  Delete a case here when it does. */
+#include "common/query/ql.h"
+
+static const char *of_pipeline(const struct ql_pipeline *p);
+
+static const char *of_spanset(const struct ql_spanset *s)
+{
+    switch (s->kind) {
+    case QL_SPANSET_FILTER: return NULL;
+    case QL_SPANSET_NOT: return "!{...} is not supported yet";
+    case QL_SPANSET_MINUS: return "subtraction of spansets is not supported yet";
+    case QL_SPANSET_PIPELINE: return "operators between pipelines are not supported yet";
+    case QL_SPANSET_BINARY: break;
+    }
+    if (s->op != QL_AND && s->op != QL_OR)
+        return "structural operators are not supported yet";
+    const char *left = of_spanset(s->left);
+    return left != NULL ? left : of_spanset(s->right);
+}
+
+static const char *of_scalar(const struct ql_scalar *s)
+{
+    if (s->kind == QL_SCALAR_BINARY || s->kind == QL_SCALAR_PIPELINE)
+        return "arithmetic on aggregates is not supported yet";
+    if (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT)
+        return "count_distinct() is not supported yet";
+    return NULL;
+}
+
+static const char *of_scalar_filter(const struct ql_stage *s)
+{
+    const char *what = of_scalar(s->left);
+
+    if (what != NULL)
+        return what;
+    if (s->left->kind != QL_SCALAR_AGGREGATE || s->right->kind != QL_SCALAR_STATIC)
+        return "comparisons between aggregates are not supported yet";
+    return NULL;
+}
+
+static const char *of_stage(const struct ql_stage *s)
+{
+    switch (s->kind) {
+    case QL_STAGE_SPANSET: return of_spanset(s->spanset);
+    case QL_STAGE_SCALAR_FILTER: return of_scalar_filter(s);
+    case QL_STAGE_SCALAR: return of_scalar(s->left);
+    case QL_STAGE_GROUP: return "by() is not supported yet";
+    case QL_STAGE_COALESCE: return "coalesce() is not supported yet";
+    case QL_STAGE_SELECT: return "select() is not supported yet";
+    case QL_STAGE_ORDER_BY: return "order_by() is not supported yet";
+    case QL_STAGE_TOP: return "top() is not supported yet";
+    }
+    return NULL;
+}
+
+static const char *of_pipeline(const struct ql_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->stage_count; i++) {
+        const char *what = of_stage(&p->stages[i]);
+        if (what != NULL)
+            return what;
+    }
+    return NULL;
+}
+
+/* Hints: of those that an engine must heed, searches know most_recent alone, and the newest are what they give anyway. */
+const char *ql_unsupported(const struct ql_query *q)
+{
+    return q->metrics != NULL ? "TraceQL metrics are not supported yet" : of_pipeline(q->pipeline);
+}
