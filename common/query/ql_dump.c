@@ -9,7 +9,7 @@
 
 /* --- values ------------------------------------------------------------------------------------------------ */
 
-/* Go's FormatFloat(v, 'g', -1, 64): exponents outside -4..5 for short numbers, and ".0" where it would look like an int. */
+/* Go's FormatFloat(v, 'g', -1, 64): exponents outside -4..5, and ".0" where it would look like an int. */
 static void dump_float(struct buf *out, double v)
 {
     char text[40];
@@ -26,8 +26,7 @@ static void dump_float(struct buf *out, double v)
     char *exponent_at = memchr(text, 'e', (size_t)n);
     assert(exponent_at != NULL);
     long exponent = strtol(exponent_at + 1, NULL, 10);
-    if (exponent >= -4 && exponent < (digits > 21 ? digits : 21) &&
-        (exponent < 6 || exponent < digits)) {
+    if (exponent >= -4 && exponent < 6) {
         int decimals = digits - 1 > exponent ? (int)(digits - 1 - exponent) : 0;
         n = snprintf(text, sizeof text, "%.*f", decimals, v);
     }

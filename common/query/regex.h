@@ -7,12 +7,12 @@
 
 #include <stdbool.h>
 
-#include "common/base/err.h"
-#include "common/base/slice.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "common/base/err.h"
+#include "common/base/slice.h"
 
 struct ql_regex;
 /* Errors: ERR_INVALID (detail: RE2's reason), ERR_LIMIT (program over 8 MiB), ERR_NOMEM. */
