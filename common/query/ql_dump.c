@@ -267,6 +267,7 @@ void ql_dump_expr(struct buf *out, const struct ql_expr *top)
         if (has_parens(e, e->left))
             buf_append_byte(out, '(');
     }
+    assert(spine.count > 0);
     dump_leaf(out, ql_spine_at(&spine, spine.count - 1));
     for (uint32_t i = spine.count - 1; i > 0; i--) {
         const struct ql_expr *e = ql_spine_at(&spine, i - 1);

@@ -226,8 +226,7 @@ static enum err parse_scalar_pipeline_filter(struct ql_parser *p, const struct q
         return p->err;
     }
     ql_parse_advance(p);
-    enum err e = ql_parse_stage_expression(p, QL_NODE_SCALAR_PIPELINE | QL_NODE_SCALAR,
-                                           QL_LEVEL_SUM, &right);
+    enum err e = ql_parse_node(p, QL_NODE_SCALAR_PIPELINE | QL_NODE_SCALAR, QL_LEVEL_SUM, &right);
     if (e != ERR_OK)
         return e;
     stage.right = right.scalar;

@@ -64,7 +64,7 @@ static enum err parse_compare(struct ql_parser *p, struct ql_metrics *m)
     enum err e;
 
     m->compare_top = 10;
-    m->compare = ql_parse_stage_filter(p);
+    m->compare = ql_parse_node_filter(p);
     if (m->compare == NULL)
         return ql_parse_err(p);
     if (p->token.kind != QL_TOK_COMMA)
@@ -155,7 +155,7 @@ static enum err parse_comparison(struct ql_parser *p, struct ql_second *ret)
     struct ql_node constant;
 
     ql_parse_advance(p);
-    enum err e = ql_parse_stage_expression(p, QL_NODE_SCALAR, QL_LEVEL_SUM, &constant);
+    enum err e = ql_parse_node(p, QL_NODE_SCALAR, QL_LEVEL_SUM, &constant);
     if (e != ERR_OK)
         return e;
     s.value = constant.scalar->value;

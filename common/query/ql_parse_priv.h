@@ -66,7 +66,7 @@ MUST_CHECK enum err ql_parse_field_static(struct ql_parser *p, struct value *ret
 enum ql_op ql_parse_field_compare(enum ql_tok kind);
 enum ql_op ql_parse_field_arithmetic(enum ql_tok kind, enum ql_level *ret_level);
 
-/* ql_parse_stage.c: what an expression between pipes, or one in parentheses, turned out to be. */
+/* ql_parse_node.c: what an expression between pipes, or one in parentheses, turned out to be. */
 enum ql_node_kind {
     QL_NODE_SPANSET = 1,
     QL_NODE_PIPELINE = 2,         /* parenthesised pipelines and operators between them */
@@ -86,9 +86,11 @@ struct ql_node {
     struct ql_metrics *metrics;
 };
 /* One of the kinds in `want` (an or of enum ql_node_kind). */
-MUST_CHECK enum err ql_parse_stage_expression(struct ql_parser *p, unsigned want,
-                                              enum ql_level level, struct ql_node *ret);
-/* What may stand between parentheses, or alone: a pipeline or an expression. */
+MUST_CHECK enum err ql_parse_node(struct ql_parser *p, unsigned want, enum ql_level level,
+                                  struct ql_node *ret);
+struct ql_spanset *ql_parse_node_filter(struct ql_parser *p); /* { ... } */
+
+/* ql_parse_stage.c: what may stand between parentheses, or alone: a pipeline or an expression. */
 struct ql_content {
     struct ql_node node;          /* of a pipeline: its first stage */
     struct ql_pipeline *pipeline; /* NULL: `node` is all; a lone spanset expression is both */
@@ -97,7 +99,6 @@ struct ql_content {
 };
 MUST_CHECK enum err ql_parse_stage_content(struct ql_parser *p, unsigned want,
                                            struct ql_content *ret);
-struct ql_spanset *ql_parse_stage_filter(struct ql_parser *p); /* { ... } */
 
 /* ql_parse_metrics.c */
 bool ql_parse_metrics_is_function(enum ql_tok kind);

@@ -40,6 +40,7 @@ static inline struct ql_expr *ql_spine_at(struct ql_spine *s, uint32_t index)
                 s->nodes[i % QL_SPINE_BLOCK] = e;
         }
     }
+    assert(s->nodes[index % QL_SPINE_BLOCK] != NULL);
     return s->nodes[index % QL_SPINE_BLOCK];
 }
 
