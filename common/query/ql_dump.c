@@ -260,6 +260,8 @@ void ql_dump_expr(struct buf *out, const struct ql_expr *top)
 {
     struct ql_spine spine;
 
+    assert(top != NULL);
+
     ql_spine_init(&spine, (struct ql_expr *)(uintptr_t)top); /* only read here */
     for (const struct ql_expr *e = top; e->left != NULL; e = e->left) {
         if (e->op == QL_NEG || e->op == QL_NOT)
