@@ -10,12 +10,12 @@
 #ifndef VIVACE_BASE_ARENA_H
 #define VIVACE_BASE_ARENA_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/budget.h"
 #include "common/base/err.h"
 #include "common/base/slice.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 struct arena_chunk;
 

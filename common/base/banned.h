@@ -12,10 +12,11 @@
 
 /* libevent's headers name it in a macro, so a call is the error, not the word (gcc only: clang takes the attribute on a first declaration alone). */
 #ifndef __clang__
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wredundant-decls"
-extern char *strerror(int error_number) __attribute__((error("strerror shares a buffer between threads: use strerror_r")));
-#pragma GCC diagnostic pop
+#    pragma GCC diagnostic push
+#    pragma GCC diagnostic ignored "-Wredundant-decls"
+extern char *strerror(int error_number)
+    __attribute__((error("strerror shares a buffer between threads: use strerror_r")));
+#    pragma GCC diagnostic pop
 #endif
 
 #endif

@@ -8,10 +8,10 @@
 #ifndef VIVACE_BASE_BUDGET_H
 #define VIVACE_BASE_BUDGET_H
 
+#include "common/base/err.h"
+
 #include <stdatomic.h>
 #include <stddef.h>
-
-#include "common/base/err.h"
 
 struct budget {
     struct budget *parent; /* may be NULL; outlives this one */

@@ -9,11 +9,11 @@
 #ifndef VIVACE_BASE_BUF_H
 #define VIVACE_BASE_BUF_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/err.h"
 #include "common/base/slice.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 struct buf {
     uint8_t *ptr;

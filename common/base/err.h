@@ -27,7 +27,7 @@ struct err_detail {
     char text[512]; /* NUL-terminated, cut if longer */
 };
 
-const char *err_name(enum err e);        /* fixed lower-case word, for logs and metric labels */
+const char *err_name(enum err e); /* fixed lower-case word, for logs and metric labels */
 uint16_t err_http_status(enum err e);
 uint8_t err_grpc_status(enum err e);
 bool err_is_retryable(enum err e);

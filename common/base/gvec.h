@@ -9,12 +9,12 @@
 #ifndef VIVACE_BASE_GVEC_H
 #define VIVACE_BASE_GVEC_H
 
+#include "common/base/budget.h"
+
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-
-#include "common/base/budget.h"
 
 enum { GVEC_FIRST_BITS = 6, GVEC_FIRST = 1 << GVEC_FIRST_BITS, GVEC_CHUNKS = 26 };
 

@@ -5,9 +5,9 @@
 #ifndef VIVACE_BASE_HASH_H
 #define VIVACE_BASE_HASH_H
 
-#include <stdint.h>
-
 #include "common/base/slice.h"
+
+#include <stdint.h>
 
 extern uint64_t hash_seed; /* written once before threads start */
 

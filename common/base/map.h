@@ -6,12 +6,12 @@
 #ifndef VIVACE_BASE_MAP_H
 #define VIVACE_BASE_MAP_H
 
-#include <stdbool.h>
-
 #include "common/base/hash.h"
 
+#include <stdbool.h>
+
 #define HASH_NONFATAL_OOM 1
-#define HASH_FUNCTION(keyptr, keylen, hashv)                                                       \
+#define HASH_FUNCTION(keyptr, keylen, hashv) \
     ((hashv) = (unsigned)hash_seeded((struct slice){(const uint8_t *)(keyptr), (keylen)}))
 #include <uthash.h>
 #include <utlist.h>
