@@ -55,6 +55,7 @@ def main():
 
     check("// in a string or a comment counts", not caught(tidy.comments("a.c", 'f("http://x"); /* a // b */ c = \'/\';\n')))
     check("// is missed", caught(tidy.comments("a.c", 'f("\\""); // note\n')))
+    check("clang-format's own // fails", not caught(tidy.comments("a.cc", "} // namespace\n")))
     check("a long function passes", caught(tidy.long_functions("a.c", FUNCTION % ("    g();\n" * 120), {"functions": 0, "over": []})))
     counts = {"functions": 0, "over": []}
     check("a function of 100 lines fails", not caught(tidy.long_functions("a.c", FUNCTION % ("    g();\n" * 97), counts)))
