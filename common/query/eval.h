@@ -113,7 +113,9 @@ struct eval_at {
 void eval_init(struct eval *e, struct segment *s, struct arena *a, const atomic_bool *cancel);
 
 /* Errors: what the segment gives, ERR_LIMIT, ERR_NOMEM, ERR_UNSUPPORTED (parent attributes). */
+/* As a condition (a bare attribute is a test for true) and as a value. */
 MUST_CHECK enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node **ret);
+MUST_CHECK enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret);
 MUST_CHECK enum err eval_fixed(struct eval *e, uint32_t which);
 MUST_CHECK enum err eval_traces(struct eval *e);
 

@@ -354,8 +354,6 @@ bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_
     return true;
 }
 
-static enum err bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret);
-
 static struct eval_node *node_new(struct eval *e, enum eval_kind kind)
 {
     struct eval_node *n = ARENA_NEW(e->a, struct eval_node);
@@ -367,10 +365,10 @@ static struct eval_node *node_new(struct eval *e, enum eval_kind kind)
 
 static enum err bind_pair(struct eval *e, const struct ql_expr *expr, bool is_bool, struct eval_node *n)
 {
-    enum err err = is_bool ? eval_bind(e, expr->left, &n->left) : bind_value(e, expr->left, &n->left);
+    enum err err = is_bool ? eval_bind(e, expr->left, &n->left) : eval_bind_value(e, expr->left, &n->left);
 
     if (err == ERR_OK && expr->kind == QL_EXPR_BINARY)
-        err = is_bool ? eval_bind(e, expr->right, &n->right) : bind_value(e, expr->right, &n->right);
+        err = is_bool ? eval_bind(e, expr->right, &n->right) : eval_bind_value(e, expr->right, &n->right);
     if (err != ERR_OK)
         return err;
     n->deps = (uint8_t)(n->left->deps | (n->right != NULL ? n->right->deps : 0));
@@ -396,7 +394,7 @@ static enum err bind_not(struct eval *e, const struct ql_expr *expr, struct eval
     return bind_sources(e, &inner->attribute, n);
 }
 
-static enum err bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret)
+enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret)
 {
     if (expr->kind == QL_EXPR_STATIC || expr->kind == QL_EXPR_ATTRIBUTE) {
         bool is_static = expr->kind == QL_EXPR_STATIC;
@@ -423,7 +421,7 @@ static enum err bind_unary(struct eval *e, const struct ql_expr *expr, struct ev
     if (expr->op == QL_NOT)
         return bind_not(e, expr, ret);
     if (expr->op != QL_EXISTS && expr->op != QL_NOT_EXISTS)
-        return bind_value(e, expr, ret);
+        return eval_bind_value(e, expr, ret);
     bool is_attribute = expr->left->kind == QL_EXPR_ATTRIBUTE;
     enum eval_kind kind = expr->op == QL_EXISTS ? EVAL_EXISTS : EVAL_NOT_EXISTS;
     struct eval_node *n = node_new(e, is_attribute ? kind : EVAL_GENERIC);
@@ -443,7 +441,7 @@ enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node 
     if (expr->kind == QL_EXPR_UNARY)
         return bind_unary(e, expr, ret);
     if (expr->kind == QL_EXPR_STATIC || (expr->kind == QL_EXPR_BINARY && expr->op >= QL_ADD && expr->op <= QL_POW))
-        return bind_value(e, expr, ret);
+        return eval_bind_value(e, expr, ret);
     if (expr->kind == QL_EXPR_ATTRIBUTE) {
         attribute = &expr->attribute;
     } else if (!eval_bind_pred(expr, &attribute, &pred)) {

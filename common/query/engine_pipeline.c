@@ -1,0 +1,397 @@
+#include "common/query/engine_pipeline.h"
+
+#include <assert.h>
+
+enum { KEY_BYTES_MAX = 1 << 17, DEPTH_MAX = 512 };
+
+struct set {
+    enum ql_spanset_kind kind;
+    enum ql_op op;
+    const uint8_t *mask; /* FILTER: NULL is no span */
+    struct set *left, *right;
+    struct engine_pipeline *pipeline;
+};
+
+struct scalar {
+    enum ql_scalar_kind kind;
+    enum ql_op op;
+    struct value value;
+    enum ql_aggregate aggregate;
+    double quantile;
+    struct eval_node *argument;
+    struct slice key;
+    struct scalar *left, *right;
+};
+
+struct stage {
+    enum ql_stage_kind kind;
+    enum ql_op op;
+    struct set *set;
+    struct scalar *left, *right;
+    struct eval_node *by;
+    struct slice key;
+};
+
+struct engine_pipeline {
+    struct stage *stages;
+    uint32_t count;
+};
+
+static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth, struct engine_pipeline **ret);
+
+static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct ql_expr *by, struct slice *ret)
+{
+    struct buf text;
+
+    buf_init(&text, KEY_BYTES_MAX);
+    if (s != NULL) {
+        ql_dump_scalar(&text, s);
+    } else {
+        buf_append_str(&text, "by(");
+        ql_dump_expr(&text, by);
+        buf_append_str(&text, ")");
+    }
+    enum err err = buf_err(&text);
+    if (err == ERR_OK) {
+        *ret = arena_dup(e->a, buf_slice(&text));
+        err = arena_err(e->a);
+    }
+    buf_release(&text);
+    return err;
+}
+
+static enum err bind_scalar(struct eval *e, const struct ql_scalar *s, uint32_t depth, struct scalar **ret)
+{
+    struct scalar *n = ARENA_NEW(e->a, struct scalar);
+    enum err err = ERR_OK;
+
+    if (n == NULL)
+        return arena_err(e->a);
+    if (depth > DEPTH_MAX || s->kind == QL_SCALAR_PIPELINE || (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT))
+        return ERR_UNSUPPORTED;
+    *n = (struct scalar){.kind = s->kind, .op = s->op, .value = s->value, .aggregate = s->aggregate, .quantile = s->quantile};
+    if (s->kind == QL_SCALAR_AGGREGATE)
+        err = key_of(e, s, NULL, &n->key);
+    if (err == ERR_OK && s->kind == QL_SCALAR_AGGREGATE && s->argument != NULL)
+        err = eval_bind_value(e, s->argument, &n->argument);
+    if (err == ERR_OK && s->kind == QL_SCALAR_BINARY) {
+        err = bind_scalar(e, s->left, depth + 1, &n->left);
+        if (err == ERR_OK)
+            err = bind_scalar(e, s->right, depth + 1, &n->right);
+    }
+    *ret = n;
+    return err;
+}
+
+static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t depth, struct set **ret)
+{
+    struct set *n = ARENA_NEW(e->a, struct set);
+    enum err err = ERR_OK;
+
+    if (n == NULL)
+        return arena_err(e->a);
+    if (depth > DEPTH_MAX || s->kind == QL_SPANSET_NOT || s->kind == QL_SPANSET_MINUS)
+        return ERR_UNSUPPORTED;
+    *n = (struct set){.kind = s->kind, .op = s->op};
+    if (s->kind == QL_SPANSET_FILTER) {
+        struct eval_node *node;
+        uint8_t *mask = NULL;
+        err = eval_bind(e, s->filter, &node);
+        if (err == ERR_OK)
+            err = eval_spans(e, node, &mask);
+        n->mask = mask;
+    } else if (s->kind == QL_SPANSET_PIPELINE) {
+        err = bind_pipeline(e, s->pipeline, depth + 1, &n->pipeline);
+    } else {
+        if (s->op != QL_AND && s->op != QL_OR)
+            err = eval_tree_build(e);
+        if (err == ERR_OK)
+            err = bind_set(e, s->left, depth + 1, &n->left);
+        if (err == ERR_OK)
+            err = bind_set(e, s->right, depth + 1, &n->right);
+    }
+    *ret = n;
+    return err;
+}
+
+static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t depth, struct stage *n)
+{
+    enum err err = ERR_OK;
+
+    *n = (struct stage){.kind = s->kind, .op = s->op};
+    switch (s->kind) {
+    case QL_STAGE_SPANSET: return bind_set(e, s->spanset, depth, &n->set);
+    case QL_STAGE_SELECT:
+    case QL_STAGE_COALESCE: return ERR_OK;
+    case QL_STAGE_SCALAR_FILTER:
+        err = bind_scalar(e, s->left, depth, &n->left);
+        return err != ERR_OK ? err : bind_scalar(e, s->right, depth, &n->right);
+    case QL_STAGE_SCALAR: return bind_scalar(e, s->left, depth, &n->left);
+    case QL_STAGE_GROUP:
+        err = eval_bind_value(e, s->by, &n->by);
+        return err != ERR_OK ? err : key_of(e, NULL, s->by, &n->key);
+    case QL_STAGE_ORDER_BY:
+    case QL_STAGE_TOP: break;
+    }
+    return ERR_UNSUPPORTED;
+}
+
+static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth, struct engine_pipeline **ret)
+{
+    struct engine_pipeline *n = ARENA_NEW(e->a, struct engine_pipeline);
+    struct stage *stages = ARENA_ARRAY(e->a, struct stage, p->stage_count);
+    enum err err = ERR_OK;
+
+    if (n == NULL || stages == NULL)
+        return arena_err(e->a);
+    for (uint32_t i = 0; err == ERR_OK && i < p->stage_count; i++)
+        err = bind_stage(e, &p->stages[i], depth, &stages[i]);
+    *n = (struct engine_pipeline){stages, p->stage_count};
+    *ret = n;
+    return err;
+}
+
+enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p, struct engine_pipeline **ret)
+{
+    return bind_pipeline(e, p, 0, ret);
+}
+
+static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_mask)
+{
+    if (s->kind == QL_SPANSET_PIPELINE)
+        return engine_pipeline_candidates(e, s->pipeline, trace_mask);
+    if (s->kind == QL_SPANSET_BINARY) {
+        /* && needs both sides, structure at least its right one: either side's traces are enough to look at. */
+        bool is_left_enough = s->op == QL_AND;
+        bool is_known = set_candidates(e, is_left_enough ? s->left : s->right, trace_mask);
+        return s->op == QL_OR ? is_known && set_candidates(e, s->left, trace_mask) : is_known;
+    }
+    for (uint32_t r = 0; s->mask != NULL && r < e->rows[SEG_SPAN]; r++)
+        if (s->mask[r] != 0)
+            trace_mask[e->fixed.trace[r]] = 1;
+    return true;
+}
+
+bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p, uint8_t *trace_mask)
+{
+    if (p->count == 0 || p->stages[0].kind != QL_STAGE_SPANSET)
+        return false;
+    return set_candidates(e, p->stages[0].set, trace_mask);
+}
+
+static enum err merge_rows(struct arena *a, const struct engine_spanset *x, const struct engine_spanset *y, struct engine_spanset *ret)
+{
+    uint32_t *rows = ARENA_ARRAY(a, uint32_t, (size_t)x->count + y->count);
+    uint32_t n = 0;
+
+    if (rows == NULL)
+        return arena_err(a);
+    for (uint32_t i = 0, k = 0; i < x->count || k < y->count;) {
+        bool is_x = k == y->count || (i < x->count && x->rows[i] <= y->rows[k]);
+        uint32_t row = is_x ? x->rows[i++] : y->rows[k++];
+        if (n == 0 || rows[n - 1] != row)
+            rows[n++] = row;
+    }
+    *ret = (struct engine_spanset){.rows = rows, .count = n};
+    return ERR_OK;
+}
+
+static enum err run_set(struct eval *e, const struct set *s, struct arena *a, const struct engine_spanset *in, struct engine_spanset *ret)
+{
+    struct engine_spanset left = {0}, right = {0};
+    enum err err;
+
+    if (s->kind == QL_SPANSET_FILTER) {
+        uint32_t *rows = ARENA_ARRAY(a, uint32_t, in->count);
+        if (rows == NULL)
+            return arena_err(a);
+        uint32_t n = 0;
+        for (uint32_t i = 0; s->mask != NULL && i < in->count; i++)
+            if (s->mask[in->rows[i]] != 0)
+                rows[n++] = in->rows[i];
+        *ret = (struct engine_spanset){.rows = rows, .count = n};
+        return ERR_OK;
+    }
+    if (s->kind == QL_SPANSET_PIPELINE) {
+        struct engine_spansets out = {0};
+        err = engine_pipeline_run(e, s->pipeline, a, in->rows, in->count, &out);
+        for (uint32_t i = 0; err == ERR_OK && i < out.count; i++)
+            err = merge_rows(a, &left, &out.items[i], &left);
+        *ret = left;
+        return err;
+    }
+    assert(s->kind == QL_SPANSET_BINARY);
+    err = run_set(e, s->left, a, in, &left);
+    if (err == ERR_OK)
+        err = run_set(e, s->right, a, in, &right);
+    if (err != ERR_OK)
+        return err;
+    if (s->op == QL_AND && (left.count == 0 || right.count == 0)) {
+        *ret = (struct engine_spanset){0};
+        return ERR_OK;
+    }
+    if (s->op == QL_AND || s->op == QL_OR)
+        return merge_rows(a, &left, &right, ret);
+    return engine_structure(e, s->op, a, &left, &right, ret);
+}
+
+static enum err attribute_add(struct arena *a, struct engine_spanset *s, struct slice key, struct value v)
+{
+    struct result_attribute *list = ARENA_ARRAY(a, struct result_attribute, (size_t)s->attribute_count + 1);
+
+    if (list == NULL)
+        return arena_err(a);
+    if (s->attribute_count != 0)
+        memcpy(list, s->attributes, sizeof list[0] * s->attribute_count);
+    list[s->attribute_count++] = (struct result_attribute){key, v};
+    s->attributes = list;
+    return ERR_OK;
+}
+
+static enum err run_scalar(struct eval *e, const struct scalar *s, struct arena *a, struct engine_spanset *set, struct value *ret)
+{
+    struct value l = VALUE_NONE, r = VALUE_NONE;
+    enum err err = ERR_OK;
+
+    *ret = s->value;
+    if (s->kind == QL_SCALAR_STATIC)
+        return ERR_OK;
+    if (s->kind == QL_SCALAR_AGGREGATE) {
+        *ret = engine_aggregate(e, s->aggregate, s->argument, s->quantile, a, set);
+        if (ret->type != VALUE_NIL)
+            err = attribute_add(a, set, s->key, *ret);
+        return err != ERR_OK ? err : arena_err(a);
+    }
+    err = run_scalar(e, s->left, a, set, &l);
+    if (err == ERR_OK)
+        err = run_scalar(e, s->right, a, set, &r);
+    if (err == ERR_OK)
+        *ret = eval_value_binary(s->op, l, r, NULL);
+    return err;
+}
+
+static enum err run_filter(struct eval *e, const struct stage *s, struct arena *a, struct engine_spanset *set, bool *ret_keep)
+{
+    struct value left = VALUE_NONE, right = VALUE_NONE;
+    enum err err = run_scalar(e, s->left, a, set, &left);
+
+    if (err == ERR_OK && s->right != NULL)
+        err = run_scalar(e, s->right, a, set, &right);
+    if (err != ERR_OK)
+        return err;
+    *ret_keep = left.type != VALUE_NIL;
+    if (s->kind == QL_STAGE_SCALAR_FILTER && *ret_keep)
+        *ret_keep = eval_value_binary(s->op, left, right, NULL).i != 0;
+    return ERR_OK;
+}
+
+struct grouped {
+    struct value value;
+    uint32_t row;
+};
+
+static int grouped_cmp(const void *a, const void *b)
+{
+    const struct grouped *x = a, *y = b;
+    int c = eval_value_order(x->value, y->value);
+
+    return c != 0 ? c : (x->row > y->row) - (x->row < y->row);
+}
+
+/* Splits a spanset by the value of the expression; *ret has room for one spanset a row. */
+static enum err run_group(struct eval *e, const struct stage *s, struct arena *a, const struct engine_spanset *in, struct engine_spansets *ret)
+{
+    struct grouped *g = ARENA_ARRAY(a, struct grouped, in->count);
+    uint32_t *rows = ARENA_ARRAY(a, uint32_t, in->count);
+    enum err err = ERR_OK;
+
+    if (g == NULL || rows == NULL)
+        return arena_err(a);
+    for (uint32_t i = 0; i < in->count; i++) {
+        struct value v = eval_value_at(e, s->by, engine_aggregate_at(e, s->by, in->rows[i]));
+        if (v.type == VALUE_STRING)
+            v.s = arena_dup(a, v.s); /* ids are text in passing */
+        g[i] = (struct grouped){v, in->rows[i]};
+    }
+    qsort(g, in->count, sizeof g[0], grouped_cmp);
+    for (uint32_t i = 0; i < in->count && err == ERR_OK; i++) {
+        rows[i] = g[i].row;
+        if (i > 0 && eval_value_equal(g[i].value, g[i - 1].value)) {
+            ret->items[ret->count - 1].count++;
+            continue;
+        }
+        struct engine_spanset *n = &ret->items[ret->count++];
+        *n = *in;
+        n->rows = rows + i;
+        n->count = 1;
+        err = attribute_add(a, n, s->key, g[i].value);
+    }
+    return err != ERR_OK ? err : arena_err(a);
+}
+
+static enum err run_coalesce(struct arena *a, const struct engine_spansets *in, struct engine_spansets *ret)
+{
+    struct engine_spanset all = {0};
+    enum err err = ERR_OK;
+
+    for (uint32_t i = 0; err == ERR_OK && i < in->count; i++)
+        err = merge_rows(a, &all, &in->items[i], &all);
+    ret->items[0] = all;
+    ret->count = all.count != 0;
+    return err;
+}
+
+static enum err run_stage(struct eval *e, const struct stage *s, struct arena *a, const struct engine_spansets *in, struct engine_spansets *ret)
+{
+    enum err err = ERR_OK;
+
+    if (s->kind == QL_STAGE_COALESCE)
+        return run_coalesce(a, in, ret);
+    for (uint32_t i = 0; err == ERR_OK && i < in->count; i++) {
+        struct engine_spanset set = in->items[i];
+        bool is_kept = true;
+        if (s->kind == QL_STAGE_GROUP) {
+            err = run_group(e, s, a, &set, ret);
+            continue;
+        }
+        if (s->kind == QL_STAGE_SPANSET) {
+            struct engine_spanset out = {0};
+            err = run_set(e, s->set, a, &set, &out);
+            set.rows = out.rows;
+            set.count = out.count;
+            is_kept = out.count != 0;
+        } else if (s->kind != QL_STAGE_SELECT) {
+            err = run_filter(e, s, a, &set, &is_kept);
+        }
+        if (is_kept)
+            ret->items[ret->count++] = set;
+    }
+    return err;
+}
+
+enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p, struct arena *a, const uint32_t *rows, uint32_t count,
+                             struct engine_spansets *ret)
+{
+    struct engine_spanset all = {.count = count};
+    struct engine_spansets in = {&all, count != 0};
+
+    all.rows = ARENA_ARRAY(a, uint32_t, count);
+    if (all.rows == NULL)
+        return arena_err(a);
+    if (count != 0)
+        memcpy(all.rows, rows, sizeof rows[0] * count);
+    for (uint32_t i = 0; in.count != 0 && i < p->count; i++) {
+        const struct stage *s = &p->stages[i];
+        size_t room = s->kind == QL_STAGE_GROUP ? count : in.count;
+        struct engine_spansets out = {.items = ARENA_ARRAY(a, struct engine_spanset, room)};
+        if (out.items == NULL)
+            return arena_err(a);
+        enum err err = run_stage(e, s, a, &in, &out);
+        if (err != ERR_OK)
+            return err;
+        assert(out.count <= room);
+        in = out;
+    }
+    *ret = in;
+    return ERR_OK;
+}
