@@ -93,6 +93,8 @@ static uint32_t parent_of(const struct eval *e, const struct by_id *list, uint32
     bool is_pair = low + 1 < count && list[low + 1].id == id;
     if (!is_pair)
         return low == self ? EVAL_NO_ROW : low;
+    if (low + 2 < count && list[low + 2].id == id)
+        return EVAL_NO_ROW;
     uint8_t wanted = e->fixed.kind[list[self].row] == KIND_SERVER ? KIND_CLIENT : KIND_SERVER;
     for (uint32_t k = low; k < low + 2; k++)
         if (k != self && e->fixed.kind[list[k].row] == wanted)
