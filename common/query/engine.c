@@ -1,10 +1,10 @@
 #include "common/query/engine.h"
 
-#include <assert.h>
-
 #include "common/query/engine_attach.h"
 #include "common/query/engine_legacy.h"
 #include "common/query/engine_pipeline.h"
+
+#include <assert.h>
 
 enum { SPANS_PER_SPANSET_DEFAULT = 3 };
 static const char ROOT_UNKNOWN[] = "<root span not yet received>";
@@ -102,7 +102,8 @@ static enum err gather_candidates(struct run *r)
         memset(mask, 1, e->rows[EVAL_TRACE]);
     for (uint32_t t = 0; t < e->rows[EVAL_TRACE]; t++) {
         uint64_t start = e->traces.min_start_ns[t], end = e->traces.max_end_ns[t];
-        if (mask[t] == 0 || !in_window(start, end, r->q->start_ns, r->q->end_ns) || is_excluded(r->q, e->traces.id[t]))
+        if (mask[t] == 0 || !in_window(start, end, r->q->start_ns, r->q->end_ns) ||
+            is_excluded(r->q, e->traces.id[t]))
             continue;
         if (r->pipeline == NULL && !duration_fits(r->q, end - start))
             continue;
@@ -127,7 +128,8 @@ static enum err service_source(struct eval *e, struct eval_source **ret)
     return eval_bind_source(e, &at, QL_SCOPE_RESOURCE, ret);
 }
 
-static enum err fill_services(struct run *r, struct eval_source *names, const uint32_t *rows, uint32_t count, struct result_trace *t)
+static enum err fill_services(struct run *r, struct eval_source *names, const uint32_t *rows,
+                              uint32_t count, struct result_trace *t)
 {
     struct eval *e = &r->eval;
     /* Few distinct resources a trace: found again by looking back from the last. */
@@ -141,7 +143,8 @@ static enum err fill_services(struct run *r, struct eval_source *names, const ui
             k--;
         if (k == 0) {
             if (n == cap) {
-                struct result_service *more = ARENA_ARRAY(r->a, struct result_service, cap == 0 ? 4 : cap * 2);
+                struct result_service *more =
+                    ARENA_ARRAY(r->a, struct result_service, cap == 0 ? 4 : cap * 2);
                 if (more == NULL)
                     return arena_err(r->a);
                 if (n != 0)
@@ -160,7 +163,8 @@ static enum err fill_services(struct run *r, struct eval_source *names, const ui
     return arena_err(r->a);
 }
 
-static void fill_root(struct run *r, struct eval_source *names, const uint32_t *rows, uint32_t count, struct result_trace *t)
+static void fill_root(struct run *r, struct eval_source *names, const uint32_t *rows,
+                      uint32_t count, struct result_trace *t)
 {
     const struct seg_fixed *f = &r->eval.fixed;
     uint32_t root = EVAL_NO_ROW;
@@ -170,7 +174,8 @@ static void fill_root(struct run *r, struct eval_source *names, const uint32_t *
         if (f->parent_id[k] != 0)
             continue;
         if (root == EVAL_NO_ROW || f->start_ns[k] < f->start_ns[root] ||
-            (f->start_ns[k] == f->start_ns[root] && memcmp(&f->span_id[k], &f->span_id[root], SPAN_ID_BYTES) < 0))
+            (f->start_ns[k] == f->start_ns[root] &&
+             memcmp(&f->span_id[k], &f->span_id[root], SPAN_ID_BYTES) < 0))
             root = k;
     }
     t->root_service = slice_str(ROOT_UNKNOWN);
@@ -190,7 +195,8 @@ static void order_spans(const struct seg_fixed *f, uint32_t *rows, uint32_t coun
         uint32_t best = i;
         for (uint32_t k = i + 1; k < count; k++) {
             uint64_t a = f->start_ns[rows[k]], b = f->start_ns[rows[best]];
-            if (a < b || (a == b && memcmp(&f->span_id[rows[k]], &f->span_id[rows[best]], SPAN_ID_BYTES) < 0))
+            if (a < b || (a == b &&
+                          memcmp(&f->span_id[rows[k]], &f->span_id[rows[best]], SPAN_ID_BYTES) < 0))
                 best = k;
         }
         uint32_t swap = rows[i];
@@ -202,16 +208,20 @@ static void order_spans(const struct seg_fixed *f, uint32_t *rows, uint32_t coun
 static enum err fill_spanset(struct run *r, struct engine_spanset *set, struct result_spanset *ret)
 {
     const struct seg_fixed *f = &r->eval.fixed;
-    uint32_t keep = r->q->spans_per_spanset == 0 ? SPANS_PER_SPANSET_DEFAULT : r->q->spans_per_spanset;
+    uint32_t keep =
+        r->q->spans_per_spanset == 0 ? SPANS_PER_SPANSET_DEFAULT : r->q->spans_per_spanset;
 
     keep = keep < set->count ? keep : set->count;
-    *ret = (struct result_spanset){.matched = set->count, .span_count = keep, .attribute_count = set->attribute_count};
+    *ret = (struct result_spanset){
+        .matched = set->count, .span_count = keep, .attribute_count = set->attribute_count};
     ret->spans = ARENA_ARRAY(r->a, struct result_span, keep);
     ret->attributes = ARENA_ARRAY(r->a, struct result_attribute, set->attribute_count);
     if (ret->spans == NULL || ret->attributes == NULL)
         return arena_err(r->a);
     for (uint32_t i = 0; i < set->attribute_count; i++)
-        ret->attributes[i] = (struct result_attribute){arena_dup(r->a, set->attributes[i].key), engine_attach_copy(r->a, set->attributes[i].value)};
+        ret->attributes[i] =
+            (struct result_attribute){arena_dup(r->a, set->attributes[i].key),
+                                      engine_attach_copy(r->a, set->attributes[i].value)};
     order_spans(f, set->rows, set->count, keep);
     for (uint32_t i = 0; i < keep; i++) {
         uint32_t row = set->rows[i];
@@ -226,7 +236,8 @@ static enum err fill_spanset(struct run *r, struct engine_spanset *set, struct r
     return arena_err(r->a);
 }
 
-static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, uint32_t count, struct engine_spansets *sets, struct result_trace *t)
+static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, uint32_t count,
+                           struct engine_spansets *sets, struct result_trace *t)
 {
     struct eval *e = &r->eval;
     struct eval_source *names = NULL;
@@ -236,7 +247,8 @@ static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, 
         err = eval_fixed(e, SEG_F_ALL);
     if (err != ERR_OK)
         return err;
-    *t = (struct result_trace){.id = e->traces.id[trace], .start_ns = e->traces.min_start_ns[trace]};
+    *t =
+        (struct result_trace){.id = e->traces.id[trace], .start_ns = e->traces.min_start_ns[trace]};
     t->duration_ns = e->traces.max_end_ns[trace] - e->traces.min_start_ns[trace];
     fill_root(r, names, rows, count, t);
     if (r->pipeline == NULL)
@@ -328,7 +340,8 @@ static enum err run_bind(struct run *r)
     return err != ERR_OK ? err : engine_attach_new(e, ql->pipeline, &r->attach);
 }
 
-enum err engine_search(struct segment *s, const struct engine_query *q, struct arena *a, struct search_result *ret)
+enum err engine_search(struct segment *s, const struct engine_query *q, struct arena *a,
+                       struct search_result *ret)
 {
     struct arena scratch, trace;
     struct run r = {.q = q, .a = a, .trace = &trace};
@@ -365,7 +378,8 @@ static int id_cmp(const void *a, const void *b)
     return trace_id_cmp(*(const struct trace_id *)a, *(const struct trace_id *)b);
 }
 
-enum err engine_flagged(struct segment *s, uint64_t start_ns, uint64_t end_ns, struct arena *a, struct trace_id **ret, uint32_t *ret_count)
+enum err engine_flagged(struct segment *s, uint64_t start_ns, uint64_t end_ns, struct arena *a,
+                        struct trace_id **ret, uint32_t *ret_count)
 {
     struct seg_traces t = {0};
     uint32_t n = 0;
@@ -380,7 +394,8 @@ enum err engine_flagged(struct segment *s, uint64_t start_ns, uint64_t end_ns, s
         return arena_err(a);
     n = 0;
     for (uint32_t i = 0; i < s->trace_count; i++)
-        if ((t.flags[i] & SEG_TRACE_FLAGGED) != 0 && in_window(t.min_start_ns[i], t.max_end_ns[i], start_ns, end_ns))
+        if ((t.flags[i] & SEG_TRACE_FLAGGED) != 0 &&
+            in_window(t.min_start_ns[i], t.max_end_ns[i], start_ns, end_ns))
             ids[n++] = t.id[i];
     qsort(ids, n, sizeof ids[0], id_cmp);
     *ret = ids;

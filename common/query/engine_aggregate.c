@@ -1,7 +1,7 @@
+#include "common/query/engine_pipeline.h"
+
 #include <assert.h>
 #include <math.h>
-
-#include "common/query/engine_pipeline.h"
 
 struct eval_at engine_aggregate_at(const struct eval *e, const struct eval_node *n, uint32_t row)
 {
@@ -20,7 +20,8 @@ static double number(struct value v)
 }
 
 /* The numeric values of the spans; others do not count. */
-static uint32_t numbers(struct eval *e, const struct eval_node *argument, const struct engine_spanset *set, struct value *ret)
+static uint32_t numbers(struct eval *e, const struct eval_node *argument,
+                        const struct engine_spanset *set, struct value *ret)
 {
     uint32_t n = 0;
 
@@ -37,7 +38,8 @@ static struct value extreme(const struct value *v, uint32_t n, enum ql_op op)
     struct value best = v[0];
 
     for (uint32_t i = 1; i < n; i++)
-        if (eval_value_binary(op, v[i], best, NULL).i != 0 || (best.type == VALUE_FLOAT && isnan(best.f)))
+        if (eval_value_binary(op, v[i], best, NULL).i != 0 ||
+            (best.type == VALUE_FLOAT && isnan(best.f)))
             best = v[i];
     return best;
 }
@@ -86,7 +88,8 @@ static struct value quantile_of(struct value *v, uint32_t n, double q)
     return is_duration ? value_duration((int64_t)r) : value_float(r);
 }
 
-struct value engine_aggregate(struct eval *e, enum ql_aggregate kind, const struct eval_node *argument, double quantile, struct arena *a,
+struct value engine_aggregate(struct eval *e, enum ql_aggregate kind,
+                              const struct eval_node *argument, double quantile, struct arena *a,
                               const struct engine_spanset *set)
 {
     assert(set->count > 0);

@@ -13,7 +13,7 @@ struct wanted {
     struct wanted_pred {
         struct wanted_pred *next;
         struct eval_pred pred;
-    } *preds;
+    } * preds;
 };
 
 struct engine_attach {
@@ -23,8 +23,8 @@ struct engine_attach {
 
 static bool is_left_out(enum ql_intrinsic i)
 {
-    return i == QL_I_DURATION || i == QL_I_SPAN_ID || i == QL_I_TRACE_ID || i == QL_I_TRACE_DURATION || i == QL_I_ROOT_NAME ||
-           i == QL_I_ROOT_SERVICE;
+    return i == QL_I_DURATION || i == QL_I_SPAN_ID || i == QL_I_TRACE_ID ||
+           i == QL_I_TRACE_DURATION || i == QL_I_ROOT_NAME || i == QL_I_ROOT_SERVICE;
 }
 
 static enum err key_of(struct eval *e, const struct ql_attribute *at, struct slice *ret)
@@ -44,14 +44,16 @@ static enum err key_of(struct eval *e, const struct ql_attribute *at, struct sli
 }
 
 /* *ret is NULL for attributes that are never attached. */
-static enum err want(struct eval *e, struct engine_attach *w, const struct ql_attribute *at, struct wanted **ret)
+static enum err want(struct eval *e, struct engine_attach *w, const struct ql_attribute *at,
+                     struct wanted **ret)
 {
     *ret = NULL;
     if (is_left_out(at->intrinsic))
         return ERR_OK;
     for (struct wanted *n = w->first; n != NULL; n = n->next)
         if (n->attribute->intrinsic == at->intrinsic &&
-            (at->intrinsic != QL_I_NONE || (n->attribute->scope == at->scope && slice_eq(n->attribute->name, at->name)))) {
+            (at->intrinsic != QL_I_NONE ||
+             (n->attribute->scope == at->scope && slice_eq(n->attribute->name, at->name)))) {
             *ret = n;
             return ERR_OK;
         }
@@ -85,7 +87,8 @@ static enum err want_any(struct eval *e, struct engine_attach *w, const struct q
     return err;
 }
 
-static enum err want_pred(struct eval *e, struct engine_attach *w, const struct ql_attribute *at, const struct eval_pred *pred)
+static enum err want_pred(struct eval *e, struct engine_attach *w, const struct ql_attribute *at,
+                          const struct eval_pred *pred)
 {
     struct wanted *n;
     enum err err = want(e, w, at, &n);
@@ -114,7 +117,8 @@ static enum err walk_expr(struct eval *e, struct engine_attach *w, const struct 
             return want_any(e, w, &x->attribute);
         if (x->kind == QL_EXPR_STATIC)
             return ERR_OK;
-        if (x->kind == QL_EXPR_UNARY && x->op == QL_NOT_EXISTS && x->left->kind == QL_EXPR_ATTRIBUTE) {
+        if (x->kind == QL_EXPR_UNARY && x->op == QL_NOT_EXISTS &&
+            x->left->kind == QL_EXPR_ATTRIBUTE) {
             err = want(e, w, &x->left->attribute, &n);
             if (err == ERR_OK && n != NULL)
                 n->is_nil = true;
@@ -296,7 +300,8 @@ static bool span_value(struct eval *e, const struct wanted *n, uint32_t row, str
     return l->found.type != VALUE_NIL || (n->is_nil && !is_present);
 }
 
-enum err engine_attach_fill(struct eval *e, struct engine_attach *at, struct arena *a, uint32_t row, struct result_span *span)
+enum err engine_attach_fill(struct eval *e, struct engine_attach *at, struct arena *a, uint32_t row,
+                            struct result_span *span)
 {
     span->attributes = ARENA_ARRAY(a, struct result_attribute, at->count);
     if (span->attributes == NULL)
@@ -309,7 +314,8 @@ enum err engine_attach_fill(struct eval *e, struct engine_attach *at, struct are
         if (n->is_name)
             span->name = l.found.s;
         else
-            span->attributes[span->attribute_count++] = (struct result_attribute){arena_dup(a, n->key), l.found};
+            span->attributes[span->attribute_count++] =
+                (struct result_attribute){arena_dup(a, n->key), l.found};
     }
     assert(span->attribute_count <= at->count);
     return arena_err(a);

@@ -14,9 +14,11 @@
 
 struct engine_attach;
 
-MUST_CHECK enum err engine_attach_new(struct eval *e, const struct ql_pipeline *p, struct engine_attach **ret);
+MUST_CHECK enum err engine_attach_new(struct eval *e, const struct ql_pipeline *p,
+                                      struct engine_attach **ret);
 /* Fills name, attributes of *span (the other fields are the caller's). */
-MUST_CHECK enum err engine_attach_fill(struct eval *e, struct engine_attach *at, struct arena *a, uint32_t row, struct result_span *span);
+MUST_CHECK enum err engine_attach_fill(struct eval *e, struct engine_attach *at, struct arena *a,
+                                       uint32_t row, struct result_span *span);
 /* Status and kind as words; strings and arrays copied. */
 struct value engine_attach_copy(struct arena *a, struct value v);
 

@@ -1,10 +1,17 @@
 #include "common/query/engine_legacy.h"
 
-#include <assert.h>
-
 #include "common/base/num.h"
 
-enum where { ANY_ATTRIBUTE, SPAN_PART, RESOURCE_PART, INTRINSIC_PART, STATUS_CODE_INT, STATUS_WORD };
+#include <assert.h>
+
+enum where {
+    ANY_ATTRIBUTE,
+    SPAN_PART,
+    RESOURCE_PART,
+    INTRINSIC_PART,
+    STATUS_CODE_INT,
+    STATUS_WORD
+};
 
 static const struct special {
     const char *key;
@@ -31,7 +38,8 @@ static const struct special {
 
 static bool has_part(struct slice text, struct slice part)
 {
-    return part.len == 0 || (text.len >= part.len && memmem(text.ptr, text.len, part.ptr, part.len) != NULL);
+    return part.len == 0 ||
+           (text.len >= part.len && memmem(text.ptr, text.len, part.ptr, part.len) != NULL);
 }
 
 struct part {
@@ -51,7 +59,8 @@ static bool is_part(void *arg, struct value v)
 }
 
 /* Rows with a string that has the value in it: dictionaries once, other sources row by row. */
-static enum err mark_part(struct eval *e, struct eval_source *src, struct slice value, uint8_t *mask)
+static enum err mark_part(struct eval *e, struct eval_source *src, struct slice value,
+                          uint8_t *mask)
 {
     struct part p = {value};
 
@@ -71,7 +80,8 @@ static enum err mark_part(struct eval *e, struct eval_source *src, struct slice 
 }
 
 /* Rows of a source's table as traces. */
-static void mark_traces(const struct eval *e, uint32_t table, const uint8_t *mask, uint8_t *trace_mask)
+static void mark_traces(const struct eval *e, uint32_t table, const uint8_t *mask,
+                        uint8_t *trace_mask)
 {
     const struct seg_fixed *f = &e->fixed;
 
@@ -81,7 +91,8 @@ static void mark_traces(const struct eval *e, uint32_t table, const uint8_t *mas
         trace_mask[f->trace[r]] |= mask[table == SEG_RESOURCE ? f->resource[r] : r];
 }
 
-static enum err source_part(struct eval *e, struct eval_source *src, struct slice value, uint8_t *trace_mask)
+static enum err source_part(struct eval *e, struct eval_source *src, struct slice value,
+                            uint8_t *trace_mask)
 {
     uint8_t *mask = NULL;
     enum err err = eval_mask_get(e, src->table, &mask);
@@ -95,7 +106,8 @@ static enum err source_part(struct eval *e, struct eval_source *src, struct slic
     return ERR_OK;
 }
 
-static enum err source_equal(struct eval *e, struct eval_source *src, struct value value, uint8_t *trace_mask)
+static enum err source_equal(struct eval *e, struct eval_source *src, struct value value,
+                             uint8_t *trace_mask)
 {
     struct eval_pred pred = {.op = QL_EQ, .value = value, .is_strict = true};
     uint8_t *mask = NULL;
@@ -108,7 +120,8 @@ static enum err source_equal(struct eval *e, struct eval_source *src, struct val
     return ERR_OK;
 }
 
-static enum err attribute_equal(struct eval *e, struct slice key, enum ql_scope scope, struct value value, uint8_t *trace_mask)
+static enum err attribute_equal(struct eval *e, struct slice key, enum ql_scope scope,
+                                struct value value, uint8_t *trace_mask)
 {
     struct ql_attribute at = {.scope = scope, .name = key};
     struct eval_source *src = NULL;
@@ -128,7 +141,8 @@ static enum err tag_traces(struct eval *e, const struct engine_tag *tag, uint8_t
         if (slice_eq_str(tag->key, SPECIAL[i].key))
             found = SPECIAL[i];
     if (found.where == STATUS_WORD) {
-        for (code = STATUS_UNSET; code <= STATUS_ERROR && !slice_eq_str(tag->value, value_status_name(code));)
+        for (code = STATUS_UNSET;
+             code <= STATUS_ERROR && !slice_eq_str(tag->value, value_status_name(code));)
             code++;
         struct ql_attribute status = {.intrinsic = QL_I_STATUS};
         err = eval_bind_source(e, &status, QL_SCOPE_NONE, &src);
@@ -137,18 +151,23 @@ static enum err tag_traces(struct eval *e, const struct engine_tag *tag, uint8_t
     if (found.where == ANY_ATTRIBUTE || found.where == STATUS_CODE_INT) {
         err = attribute_equal(e, tag->key, QL_SCOPE_SPAN, value_string(tag->value), trace_mask);
         if (err == ERR_OK)
-            err = attribute_equal(e, tag->key, QL_SCOPE_RESOURCE, value_string(tag->value), trace_mask);
-        if (err == ERR_OK && found.where == STATUS_CODE_INT && num_parse_i64(tag->value, &code) == ERR_OK)
+            err = attribute_equal(e, tag->key, QL_SCOPE_RESOURCE, value_string(tag->value),
+                                  trace_mask);
+        if (err == ERR_OK && found.where == STATUS_CODE_INT &&
+            num_parse_i64(tag->value, &code) == ERR_OK)
             err = attribute_equal(e, tag->key, QL_SCOPE_SPAN, value_int(code), trace_mask);
         return err;
     }
     struct ql_attribute at = {.intrinsic = found.intrinsic, .name = tag->key};
-    at.scope = found.where == RESOURCE_PART ? QL_SCOPE_RESOURCE : found.where == SPAN_PART ? QL_SCOPE_SPAN : QL_SCOPE_NONE;
+    at.scope = found.where == RESOURCE_PART ? QL_SCOPE_RESOURCE
+               : found.where == SPAN_PART   ? QL_SCOPE_SPAN
+                                            : QL_SCOPE_NONE;
     err = eval_bind_source(e, &at, at.scope, &src);
     return err != ERR_OK ? err : source_part(e, src, tag->value, trace_mask);
 }
 
-enum err engine_legacy_traces(struct eval *e, const struct engine_tag *tags, uint32_t tag_count, uint8_t *trace_mask)
+enum err engine_legacy_traces(struct eval *e, const struct engine_tag *tags, uint32_t tag_count,
+                              uint8_t *trace_mask)
 {
     uint32_t traces = e->rows[EVAL_TRACE];
     uint8_t *one = NULL;

@@ -13,6 +13,7 @@
 #include "common/query/eval.h"
 
 /* Marks the traces; all of them when there are no tags. */
-MUST_CHECK enum err engine_legacy_traces(struct eval *e, const struct engine_tag *tags, uint32_t tag_count, uint8_t *trace_mask);
+MUST_CHECK enum err engine_legacy_traces(struct eval *e, const struct engine_tag *tags,
+                                         uint32_t tag_count, uint8_t *trace_mask);
 
 #endif

@@ -37,9 +37,11 @@ struct engine_pipeline {
     uint32_t count;
 };
 
-static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth, struct engine_pipeline **ret);
+static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
+                              struct engine_pipeline **ret);
 
-static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct ql_expr *by, struct slice *ret)
+static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct ql_expr *by,
+                       struct slice *ret)
 {
     struct buf text;
 
@@ -60,16 +62,22 @@ static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct q
     return err;
 }
 
-static enum err bind_scalar(struct eval *e, const struct ql_scalar *s, uint32_t depth, struct scalar **ret)
+static enum err bind_scalar(struct eval *e, const struct ql_scalar *s, uint32_t depth,
+                            struct scalar **ret)
 {
     struct scalar *n = ARENA_NEW(e->a, struct scalar);
     enum err err = ERR_OK;
 
     if (n == NULL)
         return arena_err(e->a);
-    if (depth > DEPTH_MAX || s->kind == QL_SCALAR_PIPELINE || (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT))
+    if (depth > DEPTH_MAX || s->kind == QL_SCALAR_PIPELINE ||
+        (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT))
         return ERR_UNSUPPORTED;
-    *n = (struct scalar){.kind = s->kind, .op = s->op, .value = s->value, .aggregate = s->aggregate, .quantile = s->quantile};
+    *n = (struct scalar){.kind = s->kind,
+                         .op = s->op,
+                         .value = s->value,
+                         .aggregate = s->aggregate,
+                         .quantile = s->quantile};
     if (s->kind == QL_SCALAR_AGGREGATE)
         err = key_of(e, s, NULL, &n->key);
     if (err == ERR_OK && s->kind == QL_SCALAR_AGGREGATE && s->argument != NULL)
@@ -83,7 +91,8 @@ static enum err bind_scalar(struct eval *e, const struct ql_scalar *s, uint32_t 
     return err;
 }
 
-static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t depth, struct set **ret)
+static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t depth,
+                         struct set **ret)
 {
     struct set *n = ARENA_NEW(e->a, struct set);
     enum err err = ERR_OK;
@@ -114,7 +123,8 @@ static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t de
     return err;
 }
 
-static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t depth, struct stage *n)
+static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t depth,
+                           struct stage *n)
 {
     enum err err = ERR_OK;
 
@@ -136,7 +146,8 @@ static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t de
     return ERR_UNSUPPORTED;
 }
 
-static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth, struct engine_pipeline **ret)
+static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
+                              struct engine_pipeline **ret)
 {
     struct engine_pipeline *n = ARENA_NEW(e->a, struct engine_pipeline);
     struct stage *stages = ARENA_ARRAY(e->a, struct stage, p->stage_count);
@@ -151,7 +162,8 @@ static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint3
     return err;
 }
 
-enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p, struct engine_pipeline **ret)
+enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p,
+                              struct engine_pipeline **ret)
 {
     return bind_pipeline(e, p, 0, ret);
 }
@@ -172,14 +184,16 @@ static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_m
     return true;
 }
 
-bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p, uint8_t *trace_mask)
+bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p,
+                                uint8_t *trace_mask)
 {
     if (p->count == 0 || p->stages[0].kind != QL_STAGE_SPANSET)
         return false;
     return set_candidates(e, p->stages[0].set, trace_mask);
 }
 
-static enum err merge_rows(struct arena *a, const struct engine_spanset *x, const struct engine_spanset *y, struct engine_spanset *ret)
+static enum err merge_rows(struct arena *a, const struct engine_spanset *x,
+                           const struct engine_spanset *y, struct engine_spanset *ret)
 {
     uint32_t *rows = ARENA_ARRAY(a, uint32_t, (size_t)x->count + y->count);
     uint32_t n = 0;
@@ -196,7 +210,8 @@ static enum err merge_rows(struct arena *a, const struct engine_spanset *x, cons
     return ERR_OK;
 }
 
-static enum err run_set(struct eval *e, const struct set *s, struct arena *a, const struct engine_spanset *in, struct engine_spanset *ret)
+static enum err run_set(struct eval *e, const struct set *s, struct arena *a,
+                        const struct engine_spanset *in, struct engine_spanset *ret)
 {
     struct engine_spanset left = {0}, right = {0};
     enum err err;
@@ -235,9 +250,11 @@ static enum err run_set(struct eval *e, const struct set *s, struct arena *a, co
     return engine_structure(e, s->op, a, &left, &right, ret);
 }
 
-static enum err attribute_add(struct arena *a, struct engine_spanset *s, struct slice key, struct value v)
+static enum err attribute_add(struct arena *a, struct engine_spanset *s, struct slice key,
+                              struct value v)
 {
-    struct result_attribute *list = ARENA_ARRAY(a, struct result_attribute, (size_t)s->attribute_count + 1);
+    struct result_attribute *list =
+        ARENA_ARRAY(a, struct result_attribute, (size_t)s->attribute_count + 1);
 
     if (list == NULL)
         return arena_err(a);
@@ -248,7 +265,8 @@ static enum err attribute_add(struct arena *a, struct engine_spanset *s, struct 
     return ERR_OK;
 }
 
-static enum err run_scalar(struct eval *e, const struct scalar *s, struct arena *a, struct engine_spanset *set, struct value *ret)
+static enum err run_scalar(struct eval *e, const struct scalar *s, struct arena *a,
+                           struct engine_spanset *set, struct value *ret)
 {
     struct value l = VALUE_NONE, r = VALUE_NONE;
     enum err err = ERR_OK;
@@ -270,7 +288,8 @@ static enum err run_scalar(struct eval *e, const struct scalar *s, struct arena 
     return err;
 }
 
-static enum err run_filter(struct eval *e, const struct stage *s, struct arena *a, struct engine_spanset *set, bool *ret_keep)
+static enum err run_filter(struct eval *e, const struct stage *s, struct arena *a,
+                           struct engine_spanset *set, bool *ret_keep)
 {
     struct value left = VALUE_NONE, right = VALUE_NONE;
     enum err err = run_scalar(e, s->left, a, set, &left);
@@ -299,7 +318,8 @@ static int grouped_cmp(const void *a, const void *b)
 }
 
 /* Splits a spanset by the value of the expression; *ret has room for one spanset a row. */
-static enum err run_group(struct eval *e, const struct stage *s, struct arena *a, const struct engine_spanset *in, struct engine_spansets *ret)
+static enum err run_group(struct eval *e, const struct stage *s, struct arena *a,
+                          const struct engine_spanset *in, struct engine_spansets *ret)
 {
     struct grouped *g = ARENA_ARRAY(a, struct grouped, in->count);
     uint32_t *rows = ARENA_ARRAY(a, uint32_t, in->count);
@@ -329,7 +349,8 @@ static enum err run_group(struct eval *e, const struct stage *s, struct arena *a
     return err != ERR_OK ? err : arena_err(a);
 }
 
-static enum err run_coalesce(struct arena *a, const struct engine_spansets *in, struct engine_spansets *ret)
+static enum err run_coalesce(struct arena *a, const struct engine_spansets *in,
+                             struct engine_spansets *ret)
 {
     struct engine_spanset all = {0};
     enum err err = ERR_OK;
@@ -341,7 +362,8 @@ static enum err run_coalesce(struct arena *a, const struct engine_spansets *in, 
     return err;
 }
 
-static enum err run_stage(struct eval *e, const struct stage *s, struct arena *a, const struct engine_spansets *in, struct engine_spansets *ret)
+static enum err run_stage(struct eval *e, const struct stage *s, struct arena *a,
+                          const struct engine_spansets *in, struct engine_spansets *ret)
 {
     enum err err = ERR_OK;
 
@@ -369,8 +391,8 @@ static enum err run_stage(struct eval *e, const struct stage *s, struct arena *a
     return err;
 }
 
-enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p, struct arena *a, const uint32_t *rows, uint32_t count,
-                             struct engine_spansets *ret)
+enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p, struct arena *a,
+                             const uint32_t *rows, uint32_t count, struct engine_spansets *ret)
 {
     struct engine_spanset all = {.count = count};
     struct engine_spansets in = {&all, count != 0};

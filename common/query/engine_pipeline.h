@@ -26,21 +26,28 @@ struct engine_spansets {
 };
 
 /* Errors: as eval_bind; ERR_UNSUPPORTED for stages that are not built. */
-MUST_CHECK enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p, struct engine_pipeline **ret);
+MUST_CHECK enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p,
+                                         struct engine_pipeline **ret);
 
 /* The spans that can start a match: a trace without any of them can not match.  False when any trace may. */
-bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p, uint8_t *trace_mask);
+bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p,
+                                uint8_t *trace_mask);
 
 /* `rows`: all spans of the trace, ascending.  No spanset: the trace does not match. */
-MUST_CHECK enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p, struct arena *a, const uint32_t *rows, uint32_t count,
+MUST_CHECK enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p,
+                                        struct arena *a, const uint32_t *rows, uint32_t count,
                                         struct engine_spansets *ret);
 
 /* engine_structure.c: the spans of `b` (and for &> and its like of `a` too) that stand in the relation. */
-MUST_CHECK enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a, const struct engine_spanset *left, const struct engine_spanset *right,
+MUST_CHECK enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a,
+                                     const struct engine_spanset *left,
+                                     const struct engine_spanset *right,
                                      struct engine_spanset *ret);
 /* engine_aggregate.c: NIL when there is nothing to aggregate.  `argument` is NULL for count(). */
-struct value engine_aggregate(struct eval *e, enum ql_aggregate kind, const struct eval_node *argument, double quantile, struct arena *a,
+struct value engine_aggregate(struct eval *e, enum ql_aggregate kind,
+                              const struct eval_node *argument, double quantile, struct arena *a,
                               const struct engine_spanset *set);
-struct eval_at engine_aggregate_at(const struct eval *e, const struct eval_node *n, uint32_t row); /* events, links: the first */
+struct eval_at engine_aggregate_at(const struct eval *e, const struct eval_node *n,
+                                   uint32_t row); /* events, links: the first */
 
 #endif

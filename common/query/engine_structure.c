@@ -1,6 +1,6 @@
-#include <assert.h>
-
 #include "common/query/engine_pipeline.h"
+
+#include <assert.h>
 
 /* One span of the left side as its relation needs it: sorted by key; `reach` is the largest right end so far. */
 struct place {
@@ -43,7 +43,8 @@ static bool has_row(const struct engine_spanset *s, uint32_t row)
     return low < s->count && s->rows[low] == row;
 }
 
-static struct place *places(struct eval *e, enum ql_op op, struct arena *a, const struct engine_spanset *s)
+static struct place *places(struct eval *e, enum ql_op op, struct arena *a,
+                            const struct engine_spanset *s)
 {
     const struct eval_tree *t = &e->tree;
     bool is_by_parent = op == QL_PARENT || op == QL_SIBLING;
@@ -62,7 +63,8 @@ static struct place *places(struct eval *e, enum ql_op op, struct arena *a, cons
     return p;
 }
 
-static bool stands(struct eval *e, enum ql_op op, const struct place *p, const struct engine_spanset *left, uint32_t row)
+static bool stands(struct eval *e, enum ql_op op, const struct place *p,
+                   const struct engine_spanset *left, uint32_t row)
 {
     int64_t l = e->tree.left[row], r = e->tree.right[row], parent = e->tree.parent[row];
     uint32_t n = left->count, at;
@@ -92,8 +94,9 @@ static enum ql_op inverse(enum ql_op op)
     }
 }
 
-static enum err relate(struct eval *e, enum ql_op op, bool is_negated, struct arena *a, const struct engine_spanset *left,
-                       const struct engine_spanset *right, struct engine_spanset *ret)
+static enum err relate(struct eval *e, enum ql_op op, bool is_negated, struct arena *a,
+                       const struct engine_spanset *left, const struct engine_spanset *right,
+                       struct engine_spanset *ret)
 {
     struct place *p = places(e, op, a, left);
     uint32_t *rows = ARENA_ARRAY(a, uint32_t, right->count);
@@ -108,7 +111,8 @@ static enum err relate(struct eval *e, enum ql_op op, bool is_negated, struct ar
     return ERR_OK;
 }
 
-enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a, const struct engine_spanset *left, const struct engine_spanset *right,
+enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a,
+                          const struct engine_spanset *left, const struct engine_spanset *right,
                           struct engine_spanset *ret)
 {
     enum { KINDS = QL_NOT_CHILD - QL_CHILD };

@@ -1,13 +1,14 @@
-#include <assert.h>
-
 #include "common/query/engine.h"
 #include "common/query/eval.h"
+
+#include <assert.h>
 
 enum { VALUES_FIRST = 256 };
 
 static bool in_window(const struct segment *s, uint64_t start_ns, uint64_t end_ns)
 {
-    return (start_ns == 0 && end_ns == 0) || (s->min_start_ns <= end_ns && s->max_end_ns >= start_ns);
+    return (start_ns == 0 && end_ns == 0) ||
+           (s->min_start_ns <= end_ns && s->max_end_ns >= start_ns);
 }
 
 /* Rows of every table that belong to the spans of a filter; all NULL without one. */
@@ -67,7 +68,8 @@ static bool is_picked(const struct picked *p, uint32_t table, uint32_t row)
     return p->is_all || p->rows[table][row] != 0;
 }
 
-static enum err key_is_picked(struct eval *e, const struct picked *p, enum seg_table table, struct slice key, bool *ret)
+static enum err key_is_picked(struct eval *e, const struct picked *p, enum seg_table table,
+                              struct slice key, bool *ret)
 {
     const struct seg_column *columns = NULL;
     uint32_t count = 0;
@@ -87,7 +89,8 @@ static int slice_order(const void *a, const void *b)
     return slice_cmp(*(const struct slice *)a, *(const struct slice *)b);
 }
 
-static enum err scope_names(struct eval *e, const struct picked *p, enum seg_table table, struct arena *a, struct slice **ret, uint32_t *ret_count)
+static enum err scope_names(struct eval *e, const struct picked *p, enum seg_table table,
+                            struct arena *a, struct slice **ret, uint32_t *ret_count)
 {
     struct seg_key *keys = NULL;
     uint32_t count = 0, n = 0;
@@ -110,9 +113,11 @@ static enum err scope_names(struct eval *e, const struct picked *p, enum seg_tab
     return arena_err(a);
 }
 
-enum err engine_tag_names(struct segment *s, const struct ql_expr *filter, uint64_t start_ns, uint64_t end_ns, struct arena *a, struct tag_names *ret)
+enum err engine_tag_names(struct segment *s, const struct ql_expr *filter, uint64_t start_ns,
+                          uint64_t end_ns, struct arena *a, struct tag_names *ret)
 {
-    static const enum seg_table tables[TAGS_SCOPE_COUNT] = {SEG_SPAN, SEG_RESOURCE, SEG_EVENT, SEG_LINK, SEG_SCOPE};
+    static const enum seg_table tables[TAGS_SCOPE_COUNT] = {SEG_SPAN, SEG_RESOURCE, SEG_EVENT,
+                                                            SEG_LINK, SEG_SCOPE};
     struct tag_names out = {.stats = ret->stats};
     struct picked p = {.is_all = false};
     struct arena scratch;
@@ -191,7 +196,8 @@ static bool add_each(void *arg, struct value v)
     return false;
 }
 
-static enum err codes_values(struct eval *e, const struct picked *p, uint32_t table, const uint32_t *rows, const uint32_t *codes, uint32_t count,
+static enum err codes_values(struct eval *e, const struct picked *p, uint32_t table,
+                             const uint32_t *rows, const uint32_t *codes, uint32_t count,
                              uint32_t code_count, uint8_t **ret)
 {
     uint8_t *used = ARENA_ARRAY(e->a, uint8_t, code_count);
@@ -205,7 +211,8 @@ static enum err codes_values(struct eval *e, const struct picked *p, uint32_t ta
     return ERR_OK;
 }
 
-static enum err columns_values(struct eval *e, const struct picked *p, struct eval_source *src, struct distinct *d)
+static enum err columns_values(struct eval *e, const struct picked *p, struct eval_source *src,
+                               struct distinct *d)
 {
     enum err err = ERR_OK;
 
@@ -213,17 +220,20 @@ static enum err columns_values(struct eval *e, const struct picked *p, struct ev
         const struct seg_column *c = &src->columns[k];
         uint8_t *used = NULL;
         if (c->type == SEG_STR || c->type == SEG_ANY)
-            err = codes_values(e, p, src->table, c->rows, c->codes, c->count, c->value_count, &used);
+            err =
+                codes_values(e, p, src->table, c->rows, c->codes, c->count, c->value_count, &used);
         for (uint32_t i = 0; used != NULL && i < c->value_count; i++)
             if (used[i] != 0)
-                distinct_add(d, c->type == SEG_STR ? value_string(c->values[i]) : src->decoded[k][i]);
+                distinct_add(d,
+                             c->type == SEG_STR ? value_string(c->values[i]) : src->decoded[k][i]);
         for (uint32_t i = 0; used == NULL && err == ERR_OK && i < c->count; i++) {
             if (!is_picked(p, src->table, c->rows[i]))
                 continue;
             if (c->type == SEG_INT)
                 distinct_add(d, value_int(c->ints[i]));
             else
-                distinct_add(d, c->type == SEG_DOUBLE ? value_float(c->doubles[i]) : value_bool(c->bools[i] != 0));
+                distinct_add(d, c->type == SEG_DOUBLE ? value_float(c->doubles[i])
+                                                      : value_bool(c->bools[i] != 0));
         }
     }
     for (uint32_t r = 0; err == ERR_OK && src->has_default && r < src->rows; r++) {
@@ -237,13 +247,15 @@ static enum err columns_values(struct eval *e, const struct picked *p, struct ev
     return err;
 }
 
-static enum err source_values(struct eval *e, const struct picked *p, struct eval_source *src, struct distinct *d)
+static enum err source_values(struct eval *e, const struct picked *p, struct eval_source *src,
+                              struct distinct *d)
 {
     if (src->kind == EVAL_COLUMNS)
         return columns_values(e, p, src, d);
     if (src->kind == EVAL_CODES) {
         uint8_t *used = NULL;
-        enum err err = codes_values(e, p, src->table, NULL, src->codes, src->rows, src->text_count, &used);
+        enum err err =
+            codes_values(e, p, src->table, NULL, src->codes, src->rows, src->text_count, &used);
         for (uint32_t i = 0; err == ERR_OK && i < src->text_count; i++)
             if (used[i] != 0)
                 distinct_add(d, value_string(src->text[i]));
@@ -285,9 +297,11 @@ static bool has_values(enum ql_intrinsic i)
     }
 }
 
-static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any_scope, const struct picked *p, struct distinct *d)
+static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any_scope,
+                        const struct picked *p, struct distinct *d)
 {
-    static const enum ql_scope unscoped[] = {QL_SCOPE_SPAN, QL_SCOPE_RESOURCE, QL_SCOPE_INSTRUMENTATION};
+    static const enum ql_scope unscoped[] = {QL_SCOPE_SPAN, QL_SCOPE_RESOURCE,
+                                             QL_SCOPE_INSTRUMENTATION};
     struct ql_attribute at = *tag;
     struct eval_source *src = NULL;
     enum err err = ERR_OK;
@@ -308,7 +322,8 @@ static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any
     return err != ERR_OK ? err : arena_err(e->a);
 }
 
-static enum err copy_values(const struct distinct *d, uint32_t limit, struct arena *a, struct tag_values *out)
+static enum err copy_values(const struct distinct *d, uint32_t limit, struct arena *a,
+                            struct tag_values *out)
 {
     out->is_cut = limit != 0 && d->count > limit;
     out->count = out->is_cut ? limit : d->count;
@@ -321,8 +336,9 @@ static enum err copy_values(const struct distinct *d, uint32_t limit, struct are
     return arena_err(a);
 }
 
-enum err engine_tag_values(struct segment *s, const struct ql_attribute *tag, bool any_scope, const struct ql_expr *filter, uint64_t start_ns,
-                           uint64_t end_ns, uint32_t limit, struct arena *a, struct tag_values *ret)
+enum err engine_tag_values(struct segment *s, const struct ql_attribute *tag, bool any_scope,
+                           const struct ql_expr *filter, uint64_t start_ns, uint64_t end_ns,
+                           uint32_t limit, struct arena *a, struct tag_values *ret)
 {
     struct tag_values out = {.stats = ret->stats};
     struct picked p = {.is_all = false};

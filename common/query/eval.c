@@ -37,7 +37,8 @@ enum err eval_traces(struct eval *e)
 
 enum err eval_mask_get(struct eval *e, uint32_t table, uint8_t **ret)
 {
-    size_t bytes = e->rows[table] < sizeof(struct eval_mask_free) ? sizeof(struct eval_mask_free) : e->rows[table];
+    size_t bytes = e->rows[table] < sizeof(struct eval_mask_free) ? sizeof(struct eval_mask_free)
+                                                                  : e->rows[table];
     struct eval_mask_free *f = e->free_masks[table];
     uint8_t *mask;
 
@@ -116,7 +117,8 @@ static void mask_or(struct eval *e, uint32_t table, uint8_t **into, uint8_t *fro
 }
 
 /* A mask of `table` as rows of the spans (resource, scope, trace), or of spans as rows of events or links. */
-static enum err gather(struct eval *e, uint32_t table, const uint32_t *index, uint32_t to, uint8_t **mask)
+static enum err gather(struct eval *e, uint32_t table, const uint32_t *index, uint32_t to,
+                       uint8_t **mask)
 {
     uint8_t *from = *mask, *out = NULL;
 
@@ -143,9 +145,11 @@ static enum err to_spans(struct eval *e, uint32_t table, uint8_t **mask)
     return ERR_OK;
 }
 
-static enum err atom_rows(struct eval *e, const struct eval_node *n, struct eval_source *src, uint8_t **ret)
+static enum err atom_rows(struct eval *e, const struct eval_node *n, struct eval_source *src,
+                          uint8_t **ret)
 {
-    enum err err = n->kind == EVAL_COMPARE ? eval_atom_compare(e, src, &n->pred, ret) : eval_atom_exists(e, src, ret);
+    enum err err = n->kind == EVAL_COMPARE ? eval_atom_compare(e, src, &n->pred, ret)
+                                           : eval_atom_exists(e, src, ret);
 
     return err == ERR_OK ? to_spans(e, src->table, ret) : err;
 }
@@ -177,19 +181,22 @@ static enum err atom(struct eval *e, const struct eval_node *n, struct domain d,
     uint32_t table = n->sources[0]->table;
     bool is_child = table == SEG_EVENT || table == SEG_LINK;
 
-    if (is_child && d.table != table) { /* "no event": everything is nil, and nothing lacks it either */
+    if (is_child &&
+        d.table != table) { /* "no event": everything is nil, and nothing lacks it either */
         assert(n->deps == (n->deps & d.none));
         *ret = NULL;
         return ERR_OK;
     }
-    enum err err = n->sources[1] != NULL ? atom_unscoped(e, n, ret) : atom_rows(e, n, n->sources[0], ret);
+    enum err err =
+        n->sources[1] != NULL ? atom_unscoped(e, n, ret) : atom_rows(e, n, n->sources[0], ret);
     if (err == ERR_OK && n->kind == EVAL_NOT_EXISTS)
         err = mask_not(e, is_child ? table : SEG_SPAN, ret);
     return err;
 }
 
 /* Row by row: arithmetic, attribute against attribute. */
-static enum err rows_one_by_one(struct eval *e, const struct eval_node *n, struct domain d, uint8_t **ret)
+static enum err rows_one_by_one(struct eval *e, const struct eval_node *n, struct domain d,
+                                uint8_t **ret)
 {
     uint8_t *mask = NULL;
     enum err err = eval_mask_get(e, d.table, &mask);
@@ -217,7 +224,8 @@ static enum err constant(struct eval *e, const struct eval_node *n, struct domai
 }
 
 /* The node where every row of d.table has all it depends on. */
-static enum err mask_direct(struct eval *e, const struct eval_node *n, struct domain d, uint8_t **ret)
+static enum err mask_direct(struct eval *e, const struct eval_node *n, struct domain d,
+                            uint8_t **ret)
 {
     uint8_t *right = NULL;
     enum err err;
@@ -227,7 +235,9 @@ static enum err mask_direct(struct eval *e, const struct eval_node *n, struct do
     case EVAL_COMPARE:
     case EVAL_EXISTS:
     case EVAL_NOT_EXISTS: return atom(e, n, d, ret);
-    case EVAL_NOT: err = mask_of(e, n->left, d, ret); return err == ERR_OK ? mask_not(e, d.table, ret) : err;
+    case EVAL_NOT:
+        err = mask_of(e, n->left, d, ret);
+        return err == ERR_OK ? mask_not(e, d.table, ret) : err;
     case EVAL_ATTRIBUTE:
     case EVAL_GENERIC: return rows_one_by_one(e, n, d, ret);
     case EVAL_AND:
@@ -246,7 +256,8 @@ static enum err mask_direct(struct eval *e, const struct eval_node *n, struct do
     return ERR_OK;
 }
 
-static enum err all_of(struct eval *e, const struct eval_node *const *nodes, uint32_t count, struct domain d, uint8_t **ret)
+static enum err all_of(struct eval *e, const struct eval_node *const *nodes, uint32_t count,
+                       struct domain d, uint8_t **ret)
 {
     uint8_t *mask = NULL, *next = NULL;
     enum err err = ERR_OK;
@@ -267,7 +278,8 @@ static enum err all_of(struct eval *e, const struct eval_node *const *nodes, uin
 }
 
 /* The spans with one event (or link) for which all nodes hold; a span without any is judged with "none" bound. */
-static enum err exists_child(struct eval *e, const struct eval_node *const *nodes, uint32_t count, struct domain d, uint32_t table, uint8_t **ret)
+static enum err exists_child(struct eval *e, const struct eval_node *const *nodes, uint32_t count,
+                             struct domain d, uint32_t table, uint8_t **ret)
 {
     unsigned bit = table == SEG_EVENT ? EVAL_EVENT : EVAL_LINK;
     const uint32_t *span = table == SEG_EVENT ? e->events.span : e->links.span;
@@ -293,7 +305,8 @@ static enum err exists_child(struct eval *e, const struct eval_node *const *node
 
 static uint32_t child_at(const struct eval *e, unsigned k, uint32_t span, uint32_t i)
 {
-    return e->first[k][span + 1] == e->first[k][span] ? EVAL_NO_ROW : e->list[k][e->first[k][span] + i];
+    return e->first[k][span + 1] == e->first[k][span] ? EVAL_NO_ROW
+                                                      : e->list[k][e->first[k][span] + i];
 }
 
 static uint32_t child_count(const struct eval *e, unsigned k, uint32_t span, unsigned deps)
@@ -306,7 +319,8 @@ static uint32_t child_count(const struct eval *e, unsigned k, uint32_t span, uns
 }
 
 /* Every event with every link of a span: for conditions that bind both and can not be taken apart. */
-static enum err exists_pairs(struct eval *e, const struct eval_node *n, struct domain d, uint8_t **ret)
+static enum err exists_pairs(struct eval *e, const struct eval_node *n, struct domain d,
+                             uint8_t **ret)
 {
     unsigned deps = n->deps & ~d.none;
     uint8_t *mask = NULL;
@@ -331,7 +345,8 @@ static enum err exists_pairs(struct eval *e, const struct eval_node *n, struct d
 }
 
 struct conjuncts {
-    const struct eval_node *span[CONJUNCTS_MAX], *event[CONJUNCTS_MAX], *link[CONJUNCTS_MAX], *both[CONJUNCTS_MAX];
+    const struct eval_node *span[CONJUNCTS_MAX], *event[CONJUNCTS_MAX], *link[CONJUNCTS_MAX],
+        *both[CONJUNCTS_MAX];
     uint32_t span_count, event_count, link_count, both_count;
 };
 
@@ -357,7 +372,8 @@ static bool take_apart(const struct eval_node *n, unsigned none, struct conjunct
     return true;
 }
 
-static enum err exists_and(struct eval *e, const struct eval_node *n, struct domain d, uint8_t **ret)
+static enum err exists_and(struct eval *e, const struct eval_node *n, struct domain d,
+                           uint8_t **ret)
 {
     struct conjuncts *c = ARENA_NEW(e->a, struct conjuncts);
     uint8_t *mask = NULL, *next = NULL;
@@ -366,7 +382,8 @@ static enum err exists_and(struct eval *e, const struct eval_node *n, struct dom
     if (c == NULL)
         return arena_err(e->a);
     bool is_apart = take_apart(n, d.none, c);
-    bool is_tangled = c->both_count > 1 || (c->both_count == 1 && c->event_count + c->link_count > 0);
+    bool is_tangled =
+        c->both_count > 1 || (c->both_count == 1 && c->event_count + c->link_count > 0);
     if (!is_apart || is_tangled)
         return exists_pairs(e, n, d, ret);
     bool is_first = c->span_count == 0;
@@ -384,7 +401,8 @@ static enum err exists_and(struct eval *e, const struct eval_node *n, struct dom
         if (k == 2)
             err = mask_of(e, c->both[0], d, &next);
         else
-            err = exists_child(e, k == 0 ? c->event : c->link, count, d, k == 0 ? SEG_EVENT : SEG_LINK, &next);
+            err = exists_child(e, k == 0 ? c->event : c->link, count, d,
+                               k == 0 ? SEG_EVENT : SEG_LINK, &next);
         if (err != ERR_OK)
             return err;
         if (is_first)
@@ -428,7 +446,10 @@ static enum err mask_of(struct eval *e, const struct eval_node *n, struct domain
         return mask_direct(e, n, d, ret);
     }
     enum err err = mask_of(e, n, (struct domain){SEG_SPAN, d.none}, ret);
-    return err != ERR_OK ? err : gather(e, SEG_SPAN, d.table == SEG_EVENT ? e->events.span : e->links.span, d.table, ret);
+    return err != ERR_OK
+               ? err
+               : gather(e, SEG_SPAN, d.table == SEG_EVENT ? e->events.span : e->links.span, d.table,
+                        ret);
 }
 
 enum err eval_spans(struct eval *e, const struct eval_node *n, uint8_t **ret)

@@ -10,10 +10,10 @@
 #ifndef VIVACE_QUERY_EVAL_H
 #define VIVACE_QUERY_EVAL_H
 
-#include <stdatomic.h>
-
 #include "common/model/segment.h"
 #include "common/query/ql.h"
+
+#include <stdatomic.h>
 
 enum { EVAL_TRACE = SEG_TABLE_COUNT, EVAL_TABLES };
 enum { EVAL_NO_ROW = UINT32_MAX };
@@ -37,7 +37,8 @@ struct eval_source {
     bool is_short_id; /* TRACE_ID: without leading zeros */
     const struct seg_column *columns;
     uint32_t column_count;
-    struct value **decoded;   /* COLUMNS, per column: values of an ANY dictionary, NIL where not searchable */
+    struct value *
+        *decoded; /* COLUMNS, per column: values of an ANY dictionary, NIL where not searchable */
     uint32_t *cursors;        /* COLUMNS, per column: where the last look-up ended */
     const uint32_t *codes;    /* CODES */
     const struct slice *text; /* CODES: dictionary; TEXTS: per row */
@@ -58,15 +59,26 @@ struct eval_pred {
     bool is_dotless; /* a number also meets a string of that text */
 };
 
-enum eval_kind { EVAL_CONST, EVAL_ATTRIBUTE, EVAL_COMPARE, EVAL_EXISTS, EVAL_NOT_EXISTS, EVAL_AND, EVAL_OR, EVAL_NOT, EVAL_GENERIC };
+enum eval_kind {
+    EVAL_CONST,
+    EVAL_ATTRIBUTE,
+    EVAL_COMPARE,
+    EVAL_EXISTS,
+    EVAL_NOT_EXISTS,
+    EVAL_AND,
+    EVAL_OR,
+    EVAL_NOT,
+    EVAL_GENERIC
+};
 struct eval_node {
     enum eval_kind kind;
     uint8_t deps;
-    enum ql_op op;                  /* GENERIC */
-    struct value value;             /* CONST */
-    struct eval_source *sources[2]; /* ATTRIBUTE, COMPARE, EXISTS, NOT_EXISTS: unscoped has span, resource */
-    struct eval_pred pred;          /* COMPARE */
-    const struct ql_regex *regex;   /* GENERIC */
+    enum ql_op op;      /* GENERIC */
+    struct value value; /* CONST */
+    struct eval_source
+        *sources[2];       /* ATTRIBUTE, COMPARE, EXISTS, NOT_EXISTS: unscoped has span, resource */
+    struct eval_pred pred; /* COMPARE */
+    const struct ql_regex *regex; /* GENERIC */
     struct eval_node *left, *right;
 };
 
@@ -115,7 +127,8 @@ void eval_init(struct eval *e, struct segment *s, struct arena *a, const atomic_
 /* Errors: what the segment gives, ERR_LIMIT, ERR_NOMEM, ERR_UNSUPPORTED (parent attributes). */
 /* As a condition (a bare attribute is a test for true) and as a value. */
 MUST_CHECK enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node **ret);
-MUST_CHECK enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret);
+MUST_CHECK enum err eval_bind_value(struct eval *e, const struct ql_expr *expr,
+                                    struct eval_node **ret);
 MUST_CHECK enum err eval_fixed(struct eval *e, uint32_t which);
 MUST_CHECK enum err eval_traces(struct eval *e);
 
@@ -127,32 +140,39 @@ MUST_CHECK enum err eval_mask_get(struct eval *e, uint32_t table, uint8_t **ret)
 void eval_mask_put(struct eval *e, uint32_t table, uint8_t *mask);
 
 /* eval_bind.c */
-MUST_CHECK enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql_scope scope, struct eval_source **ret);
-bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_attribute, struct eval_pred *ret);
+MUST_CHECK enum err eval_bind_source(struct eval *e, const struct ql_attribute *at,
+                                     enum ql_scope scope, struct eval_source **ret);
+bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_attribute,
+                    struct eval_pred *ret);
 
 /* eval_atom.c: a mask over the rows of the source's table. */
-MUST_CHECK enum err eval_atom_compare(struct eval *e, struct eval_source *src, const struct eval_pred *p, uint8_t **ret);
+MUST_CHECK enum err eval_atom_compare(struct eval *e, struct eval_source *src,
+                                      const struct eval_pred *p, uint8_t **ret);
 MUST_CHECK enum err eval_atom_exists(struct eval *e, struct eval_source *src, uint8_t **ret);
 
 /* eval_value.c */
 bool eval_value_matches(const struct eval_pred *p, struct value v);
 /* Arithmetic and comparison of two values; NIL when they do not fit.  Comparisons give a bool. */
-struct value eval_value_binary(enum ql_op op, struct value a, struct value b, const struct ql_regex *regex);
+struct value eval_value_binary(enum ql_op op, struct value a, struct value b,
+                               const struct ql_regex *regex);
 struct value eval_value_at(struct eval *e, const struct eval_node *n, struct eval_at at);
 bool eval_value_true(struct eval *e, const struct eval_node *n, struct eval_at at);
 bool eval_value_equal(struct value a, struct value b); /* same type and value */
 int eval_value_order(struct value a, struct value b);  /* total order: by type, then value */
 typedef bool eval_value_fn(void *arg, struct value v); /* true: stop */
 /* Each value of a row of the source's table (a key may stand twice); true when `fn` stopped it. */
-bool eval_value_each(struct eval *e, struct eval_source *src, uint32_t row, eval_value_fn *fn, void *arg);
+bool eval_value_each(struct eval *e, struct eval_source *src, uint32_t row, eval_value_fn *fn,
+                     void *arg);
 struct value eval_value_first(struct eval *e, struct eval_source *src, uint32_t row);
-uint32_t eval_value_row(const struct eval *e, const struct eval_source *src, struct eval_at at); /* row in the source's table */
+uint32_t eval_value_row(const struct eval *e, const struct eval_source *src,
+                        struct eval_at at); /* row in the source's table */
 /* A searchable value of an AnyValue body: NIL for bytes, lists of pairs, empty, mixed and nested arrays; one element: itself. */
 struct value eval_value_decode(struct arena *a, struct slice any_value);
 
 /* eval_tree.c */
 MUST_CHECK enum err eval_tree_roots(struct eval *e);
 MUST_CHECK enum err eval_tree_build(struct eval *e);
-MUST_CHECK enum err eval_tree_children(struct eval *e, enum seg_table table); /* first, list of events or links */
+MUST_CHECK enum err eval_tree_children(struct eval *e,
+                                       enum seg_table table); /* first, list of events or links */
 
 #endif

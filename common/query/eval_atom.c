@@ -1,9 +1,10 @@
-#include <assert.h>
-
 #include "common/query/eval.h"
 
+#include <assert.h>
+
 /* Which dictionary entries match; *ret_any is false when none does (then no row needs to be looked at). */
-static uint8_t *text_table(struct eval *e, const struct eval_pred *p, const struct slice *text, uint32_t count, bool *ret_any)
+static uint8_t *text_table(struct eval *e, const struct eval_pred *p, const struct slice *text,
+                           uint32_t count, bool *ret_any)
 {
     uint8_t *table = ARENA_ARRAY(e->a, uint8_t, count);
 
@@ -12,13 +13,15 @@ static uint8_t *text_table(struct eval *e, const struct eval_pred *p, const stru
         return NULL;
     bool is_plain_eq = p->op == QL_EQ && p->value.type == VALUE_STRING;
     for (uint32_t i = 0; i < count; i++) {
-        table[i] = is_plain_eq ? slice_eq(text[i], p->value.s) : eval_value_matches(p, value_string(text[i]));
+        table[i] = is_plain_eq ? slice_eq(text[i], p->value.s)
+                               : eval_value_matches(p, value_string(text[i]));
         *ret_any |= table[i] != 0;
     }
     return table;
 }
 
-static uint8_t *any_table(struct eval *e, const struct eval_pred *p, const struct value *values, uint32_t count, bool *ret_any)
+static uint8_t *any_table(struct eval *e, const struct eval_pred *p, const struct value *values,
+                          uint32_t count, bool *ret_any)
 {
     uint8_t *table = ARENA_ARRAY(e->a, uint8_t, count);
 
@@ -32,19 +35,19 @@ static uint8_t *any_table(struct eval *e, const struct eval_pred *p, const struc
     return table;
 }
 
-#define EACH_ROW(test)                                                                             \
-    for (uint32_t i = 0; i < n; i++)                                                               \
-        mask[rows[i]] |= (uint8_t)(test)
+#define EACH_ROW(test)               \
+    for (uint32_t i = 0; i < n; i++) \
+    mask[rows[i]] |= (uint8_t)(test)
 
-#define BY_OP(op, x, y)                                                                            \
-    switch ((int)(op)) {                                                                           \
-    case QL_EQ: EACH_ROW((x) == (y)); break;                                                       \
-    case QL_NE: EACH_ROW((x) != (y)); break;                                                       \
-    case QL_LT: EACH_ROW((x) < (y)); break;                                                        \
-    case QL_LE: EACH_ROW((x) <= (y)); break;                                                       \
-    case QL_GT: EACH_ROW((x) > (y)); break;                                                        \
-    case QL_GE: EACH_ROW((x) >= (y)); break;                                                       \
-    default: break;                                                                                \
+#define BY_OP(op, x, y)                      \
+    switch ((int)(op)) {                     \
+    case QL_EQ: EACH_ROW((x) == (y)); break; \
+    case QL_NE: EACH_ROW((x) != (y)); break; \
+    case QL_LT: EACH_ROW((x) < (y)); break;  \
+    case QL_LE: EACH_ROW((x) <= (y)); break; \
+    case QL_GT: EACH_ROW((x) > (y)); break;  \
+    case QL_GE: EACH_ROW((x) >= (y)); break; \
+    default: break;                          \
     }
 
 static void mark_ints(const struct seg_column *c, const struct eval_pred *p, uint8_t *mask)
@@ -82,7 +85,8 @@ static void mark_codes(const struct seg_column *c, const uint8_t *table, uint8_t
 }
 
 /* Marks the rows of one column that match; the mask is made when the first may be marked. */
-static enum err column_compare(struct eval *e, struct eval_source *src, uint32_t k, const struct eval_pred *p, uint8_t **mask)
+static enum err column_compare(struct eval *e, struct eval_source *src, uint32_t k,
+                               const struct eval_pred *p, uint8_t **mask)
 {
     const struct seg_column *c = &src->columns[k];
     const uint8_t *table = NULL;
@@ -93,7 +97,9 @@ static enum err column_compare(struct eval *e, struct eval_source *src, uint32_t
     else if (c->type == SEG_ANY)
         table = any_table(e, p, src->decoded[k], c->value_count, &is_some);
     else
-        is_some = p->value.type == (c->type == SEG_INT ? VALUE_INT : c->type == SEG_DOUBLE ? VALUE_FLOAT : VALUE_BOOL);
+        is_some = p->value.type == (c->type == SEG_INT      ? VALUE_INT
+                                    : c->type == SEG_DOUBLE ? VALUE_FLOAT
+                                                            : VALUE_BOOL);
     if (arena_err(e->a) != ERR_OK)
         return arena_err(e->a);
     if (!is_some)
@@ -135,7 +141,8 @@ static enum err mark_default(struct eval *e, struct eval_source *src, uint8_t **
     return ERR_OK;
 }
 
-static enum err columns_compare(struct eval *e, struct eval_source *src, const struct eval_pred *p, uint8_t **ret)
+static enum err columns_compare(struct eval *e, struct eval_source *src, const struct eval_pred *p,
+                                uint8_t **ret)
 {
     uint8_t *mask = NULL;
     enum err err = ERR_OK;
@@ -155,9 +162,9 @@ static void mark_i64(const struct eval_source *src, const struct eval_pred *p, u
     uint32_t n = src->rows;
 
 #undef EACH_ROW
-#define EACH_ROW(test)                                                                             \
-    for (uint32_t i = 0; i < n; i++)                                                               \
-        mask[i] = (uint8_t)(test)
+#define EACH_ROW(test)               \
+    for (uint32_t i = 0; i < n; i++) \
+    mask[i] = (uint8_t)(test)
     if (p->value.type == VALUE_FLOAT) {
         const double lit = p->value.f;
         BY_OP(p->op, (double)v[i], lit)
@@ -167,7 +174,8 @@ static void mark_i64(const struct eval_source *src, const struct eval_pred *p, u
     }
 }
 
-static enum err mark_dense(struct eval *e, struct eval_source *src, const struct eval_pred *p, uint8_t *mask)
+static enum err mark_dense(struct eval *e, struct eval_source *src, const struct eval_pred *p,
+                           uint8_t *mask)
 {
     if (src->kind == EVAL_I64) {
         mark_i64(src, p, mask);
@@ -192,11 +200,13 @@ static enum err mark_dense(struct eval *e, struct eval_source *src, const struct
 }
 
 /* Ids as text, one a row: an id that is whole and in lower case is compared as a number. */
-static void mark_texts(struct eval *e, struct eval_source *src, const struct eval_pred *p, uint8_t *mask)
+static void mark_texts(struct eval *e, struct eval_source *src, const struct eval_pred *p,
+                       uint8_t *mask)
 {
     struct span_id id;
-    bool is_id = src->kind == EVAL_SPAN_ID && (p->op == QL_EQ || p->op == QL_NE) && p->value.type == VALUE_STRING &&
-                 p->value.s.len == SPAN_ID_HEX && hex_decode(p->value.s, id.b, sizeof id.b) == ERR_OK;
+    bool is_id = src->kind == EVAL_SPAN_ID && (p->op == QL_EQ || p->op == QL_NE) &&
+                 p->value.type == VALUE_STRING && p->value.s.len == SPAN_ID_HEX &&
+                 hex_decode(p->value.s, id.b, sizeof id.b) == ERR_OK;
     for (size_t i = 0; is_id && i < p->value.s.len; i++)
         is_id = p->value.s.ptr[i] < 'A' || p->value.s.ptr[i] > 'F';
     if (is_id) {
@@ -210,13 +220,15 @@ static void mark_texts(struct eval *e, struct eval_source *src, const struct eva
         mask[r] = eval_value_matches(p, eval_value_first(e, src, r));
 }
 
-enum err eval_atom_compare(struct eval *e, struct eval_source *src, const struct eval_pred *p, uint8_t **ret)
+enum err eval_atom_compare(struct eval *e, struct eval_source *src, const struct eval_pred *p,
+                           uint8_t **ret)
 {
     uint8_t *mask = NULL;
 
     if (src->kind == EVAL_COLUMNS)
         return columns_compare(e, src, p, ret);
-    bool is_number_lit = p->value.type == VALUE_INT || p->value.type == VALUE_FLOAT || p->value.type == VALUE_DURATION;
+    bool is_number_lit = p->value.type == VALUE_INT || p->value.type == VALUE_FLOAT ||
+                         p->value.type == VALUE_DURATION;
     if (src->kind == EVAL_I64 && !is_number_lit) {
         *ret = NULL;
         return ERR_OK;

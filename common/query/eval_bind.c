@@ -1,6 +1,6 @@
-#include <assert.h>
-
 #include "common/query/eval.h"
+
+#include <assert.h>
 
 static struct eval_source *source_new(struct eval *e, enum eval_source_kind kind, uint32_t table)
 {
@@ -29,7 +29,8 @@ static enum err columns_prepare(struct eval *e, struct eval_source *src)
     return arena_err(e->a);
 }
 
-static enum err bind_attribute(struct eval *e, enum seg_table table, struct slice name, struct eval_source **ret)
+static enum err bind_attribute(struct eval *e, enum seg_table table, struct slice name,
+                               struct eval_source **ret)
 {
     struct eval_source *src = source_new(e, EVAL_COLUMNS, table);
 
@@ -43,7 +44,8 @@ static enum err bind_attribute(struct eval *e, enum seg_table table, struct slic
     return columns_prepare(e, src);
 }
 
-static enum err bind_field(struct eval *e, enum seg_table table, enum seg_field field, struct eval_source **ret)
+static enum err bind_field(struct eval *e, enum seg_table table, enum seg_field field,
+                           struct eval_source **ret)
 {
     struct eval_source *src = source_new(e, EVAL_COLUMNS, table);
 
@@ -65,9 +67,12 @@ static enum err bind_fixed(struct eval *e, enum ql_intrinsic i, struct eval_sour
         enum eval_source_kind kind;
         enum value_type type;
     } rows[] = {
-        {QL_I_NAME, SEG_F_NAME, EVAL_CODES, VALUE_STRING},      {QL_I_STATUS, SEG_F_STATUS, EVAL_U8, VALUE_STATUS},
-        {QL_I_KIND, SEG_F_KIND, EVAL_U8, VALUE_KIND},           {QL_I_DURATION, SEG_F_DURATION, EVAL_I64, VALUE_DURATION},
-        {QL_I_SPAN_ID, SEG_F_SPAN_ID, EVAL_SPAN_ID, VALUE_STRING}, {QL_I_PARENT_ID, SEG_F_PARENT, EVAL_SPAN_ID, VALUE_STRING},
+        {QL_I_NAME, SEG_F_NAME, EVAL_CODES, VALUE_STRING},
+        {QL_I_STATUS, SEG_F_STATUS, EVAL_U8, VALUE_STATUS},
+        {QL_I_KIND, SEG_F_KIND, EVAL_U8, VALUE_KIND},
+        {QL_I_DURATION, SEG_F_DURATION, EVAL_I64, VALUE_DURATION},
+        {QL_I_SPAN_ID, SEG_F_SPAN_ID, EVAL_SPAN_ID, VALUE_STRING},
+        {QL_I_PARENT_ID, SEG_F_PARENT, EVAL_SPAN_ID, VALUE_STRING},
     };
     size_t k = 0;
 
@@ -85,7 +90,8 @@ static enum err bind_fixed(struct eval *e, enum ql_intrinsic i, struct eval_sour
     src->text = e->fixed.name.values;
     src->text_count = e->fixed.name.value_count;
     src->u8 = i == QL_I_STATUS ? e->fixed.status : e->fixed.kind;
-    src->i64 = (const int64_t *)e->fixed.duration_ns; /* a span that ends before it starts: negative */
+    src->i64 =
+        (const int64_t *)e->fixed.duration_ns; /* a span that ends before it starts: negative */
     src->span_ids = i == QL_I_SPAN_ID ? e->fixed.span_id : e->fixed.parent_id;
     *ret = src;
     return ERR_OK;
@@ -127,12 +133,14 @@ static enum err bind_trace_duration(struct eval *e, struct eval_source *src)
 
 static enum err bind_root_text(struct eval *e, bool is_service, struct eval_source *src)
 {
-    static const struct ql_attribute service = {.scope = QL_SCOPE_RESOURCE, .name = {(const uint8_t *)"service.name", 12}};
+    static const struct ql_attribute service = {.scope = QL_SCOPE_RESOURCE,
+                                                .name = {(const uint8_t *)"service.name", 12}};
     struct eval_source *names = NULL;
     enum err err = eval_tree_roots(e);
 
     if (err == ERR_OK)
-        err = is_service ? eval_bind_source(e, &service, QL_SCOPE_RESOURCE, &names) : eval_fixed(e, SEG_F_NAME);
+        err = is_service ? eval_bind_source(e, &service, QL_SCOPE_RESOURCE, &names)
+                         : eval_fixed(e, SEG_F_NAME);
     if (err == ERR_OK && is_service)
         err = eval_fixed(e, SEG_F_RESOURCE);
     struct slice *text = ARENA_ARRAY(e->a, struct slice, e->rows[EVAL_TRACE]);
@@ -211,7 +219,8 @@ static enum err bind_link(struct eval *e, enum ql_intrinsic i, struct eval_sourc
 
     if (err != ERR_OK)
         return err;
-    struct eval_source *src = source_new(e, i == QL_I_LINK_TRACE_ID ? EVAL_TRACE_ID : EVAL_SPAN_ID, SEG_LINK);
+    struct eval_source *src =
+        source_new(e, i == QL_I_LINK_TRACE_ID ? EVAL_TRACE_ID : EVAL_SPAN_ID, SEG_LINK);
     if (src == NULL)
         return arena_err(e->a);
     src->trace_ids = e->links.trace_id;
@@ -250,7 +259,8 @@ static enum err bind_intrinsic(struct eval *e, enum ql_intrinsic i, struct eval_
     return ERR_UNSUPPORTED;
 }
 
-static enum err bind_scope(struct eval *e, const struct ql_attribute *at, enum ql_scope scope, struct eval_source **ret)
+static enum err bind_scope(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
+                           struct eval_source **ret)
 {
     enum err err = ERR_OK;
 
@@ -270,7 +280,8 @@ static enum err bind_scope(struct eval *e, const struct ql_attribute *at, enum q
     return ERR_UNSUPPORTED;
 }
 
-enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql_scope scope, struct eval_source **ret)
+enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
+                          struct eval_source **ret)
 {
     enum err err;
 
@@ -279,7 +290,8 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     if (at->intrinsic != QL_I_NONE)
         scope = QL_SCOPE_NONE;
     for (struct eval_bound *b = e->bound; b != NULL; b = b->next)
-        if (b->intrinsic == at->intrinsic && b->scope == scope && (at->intrinsic != QL_I_NONE || slice_eq(b->name, at->name))) {
+        if (b->intrinsic == at->intrinsic && b->scope == scope &&
+            (at->intrinsic != QL_I_NONE || slice_eq(b->name, at->name))) {
             *ret = b->source;
             return ERR_OK;
         }
@@ -287,7 +299,8 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     if (b == NULL)
         return arena_err(e->a);
     *b = (struct eval_bound){.intrinsic = at->intrinsic, .scope = scope, .name = at->name};
-    err = at->intrinsic != QL_I_NONE ? bind_intrinsic(e, at->intrinsic, &b->source) : bind_scope(e, at, scope, &b->source);
+    err = at->intrinsic != QL_I_NONE ? bind_intrinsic(e, at->intrinsic, &b->source)
+                                     : bind_scope(e, at, scope, &b->source);
     if (err != ERR_OK)
         return err;
     if (b->source->table == SEG_RESOURCE || b->source->table == SEG_SCOPE)
@@ -331,12 +344,14 @@ static enum ql_op flipped(enum ql_op op)
     }
 }
 
-bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_attribute, struct eval_pred *ret)
+bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_attribute,
+                    struct eval_pred *ret)
 {
     if (expr->kind != QL_EXPR_BINARY || expr->op < QL_EQ || expr->op > QL_NOT_REGEX)
         return false;
     const struct ql_expr *l = expr->left, *r = expr->right;
-    bool is_flipped = l->kind == QL_EXPR_STATIC && r->kind == QL_EXPR_ATTRIBUTE && expr->op < QL_REGEX;
+    bool is_flipped =
+        l->kind == QL_EXPR_STATIC && r->kind == QL_EXPR_ATTRIBUTE && expr->op < QL_REGEX;
     if (is_flipped) {
         l = expr->right;
         r = expr->left;
@@ -363,12 +378,15 @@ static struct eval_node *node_new(struct eval *e, enum eval_kind kind)
     return n;
 }
 
-static enum err bind_pair(struct eval *e, const struct ql_expr *expr, bool is_bool, struct eval_node *n)
+static enum err bind_pair(struct eval *e, const struct ql_expr *expr, bool is_bool,
+                          struct eval_node *n)
 {
-    enum err err = is_bool ? eval_bind(e, expr->left, &n->left) : eval_bind_value(e, expr->left, &n->left);
+    enum err err =
+        is_bool ? eval_bind(e, expr->left, &n->left) : eval_bind_value(e, expr->left, &n->left);
 
     if (err == ERR_OK && expr->kind == QL_EXPR_BINARY)
-        err = is_bool ? eval_bind(e, expr->right, &n->right) : eval_bind_value(e, expr->right, &n->right);
+        err = is_bool ? eval_bind(e, expr->right, &n->right)
+                      : eval_bind_value(e, expr->right, &n->right);
     if (err != ERR_OK)
         return err;
     n->deps = (uint8_t)(n->left->deps | (n->right != NULL ? n->right->deps : 0));
@@ -440,7 +458,8 @@ enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node 
     assert(expr != NULL);
     if (expr->kind == QL_EXPR_UNARY)
         return bind_unary(e, expr, ret);
-    if (expr->kind == QL_EXPR_STATIC || (expr->kind == QL_EXPR_BINARY && expr->op >= QL_ADD && expr->op <= QL_POW))
+    if (expr->kind == QL_EXPR_STATIC ||
+        (expr->kind == QL_EXPR_BINARY && expr->op >= QL_ADD && expr->op <= QL_POW))
         return eval_bind_value(e, expr, ret);
     if (expr->kind == QL_EXPR_ATTRIBUTE) {
         attribute = &expr->attribute;

@@ -1,6 +1,6 @@
-#include <assert.h>
-
 #include "common/query/eval.h"
+
+#include <assert.h>
 
 /* Events or links grouped by their span: rows list[first[span]] .. list[first[span + 1]] - 1, in table order. */
 enum err eval_tree_children(struct eval *e, enum seg_table table)
@@ -53,7 +53,8 @@ enum err eval_tree_roots(struct eval *e)
             continue;
         uint32_t *best = &roots[f->trace[r]];
         if (*best == EVAL_NO_ROW || f->start_ns[r] < f->start_ns[*best] ||
-            (f->start_ns[r] == f->start_ns[*best] && memcmp(&f->span_id[r], &f->span_id[*best], SPAN_ID_BYTES) < 0))
+            (f->start_ns[r] == f->start_ns[*best] &&
+             memcmp(&f->span_id[r], &f->span_id[*best], SPAN_ID_BYTES) < 0))
             *best = r;
     }
     e->roots = roots;
@@ -77,7 +78,8 @@ static int by_id_cmp(const void *a, const void *b)
 }
 
 /* The entry that a span of kind `kind` has for a parent: of a pair with one id the client for a server, the server for all others. */
-static uint32_t parent_of(const struct eval *e, const struct by_id *list, uint32_t count, uint64_t id, uint32_t self)
+static uint32_t parent_of(const struct eval *e, const struct by_id *list, uint32_t count,
+                          uint64_t id, uint32_t self)
 {
     uint32_t low = 0, high = count;
 
@@ -189,8 +191,11 @@ enum err eval_tree_build(struct eval *e)
     for (uint32_t t = 2; t < traces + 2; t++)
         first[t] += first[t - 1];
     for (uint32_t r = 0; r < spans; r++)
-        list[first[e->fixed.trace[r] + 1]++] = (struct by_id){
-            .id = e->fixed.span_id[r], .row = r, .next_child = EVAL_NO_ROW, .first_child = EVAL_NO_ROW, .parent = EVAL_NO_ROW};
+        list[first[e->fixed.trace[r] + 1]++] = (struct by_id){.id = e->fixed.span_id[r],
+                                                              .row = r,
+                                                              .next_child = EVAL_NO_ROW,
+                                                              .first_child = EVAL_NO_ROW,
+                                                              .parent = EVAL_NO_ROW};
     for (uint32_t t = 0; t < traces; t++)
         number_trace(e, list + first[t], first[t + 1] - first[t]);
     e->has_tree = true;

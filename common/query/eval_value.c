@@ -1,9 +1,9 @@
-#include <assert.h>
-#include <math.h>
-
 #include "common/codec/otlp.h"
 #include "common/query/eval.h"
 #include "common/query/regex.h"
+
+#include <assert.h>
+#include <math.h>
 
 enum { ARRAY_ITEMS_MAX = 4096 };
 
@@ -118,7 +118,8 @@ static bool matches_scalar(const struct eval_pred *p, struct value v)
         return false;
     if (is_number(v.type) && is_number(lit.type))
         return numbers_hold(p->op, v, lit);
-    if (v.type == lit.type && (v.type == VALUE_BOOL || v.type == VALUE_STATUS || v.type == VALUE_KIND))
+    if (v.type == lit.type &&
+        (v.type == VALUE_BOOL || v.type == VALUE_STATUS || v.type == VALUE_KIND))
         return p->op == QL_EQ ? v.i == lit.i : p->op == QL_NE && v.i != lit.i;
     return false;
 }
@@ -133,7 +134,8 @@ bool eval_value_matches(const struct eval_pred *p, struct value v)
     return false;
 }
 
-static bool compare_scalars(enum ql_op op, struct value a, struct value b, const struct ql_regex *regex)
+static bool compare_scalars(enum ql_op op, struct value a, struct value b,
+                            const struct ql_regex *regex)
 {
     if (a.type == VALUE_STRING && b.type == VALUE_STRING)
         return text_holds(op, a.s, b.s, regex);
@@ -141,8 +143,8 @@ static bool compare_scalars(enum ql_op op, struct value a, struct value b, const
         return numbers_hold(op, a, b);
     bool is_code_a = a.type == VALUE_STATUS || a.type == VALUE_KIND;
     bool is_code_b = b.type == VALUE_STATUS || b.type == VALUE_KIND;
-    if ((a.type == b.type && (a.type == VALUE_BOOL || is_code_a)) || (is_code_a && b.type == VALUE_INT) ||
-        (is_code_b && a.type == VALUE_INT))
+    if ((a.type == b.type && (a.type == VALUE_BOOL || is_code_a)) ||
+        (is_code_a && b.type == VALUE_INT) || (is_code_b && a.type == VALUE_INT))
         return op == QL_EQ ? a.i == b.i : op == QL_NE && a.i != b.i;
     return false;
 }
@@ -222,7 +224,8 @@ static struct value arithmetic(enum ql_op op, struct value a, struct value b)
     }
 }
 
-struct value eval_value_binary(enum ql_op op, struct value a, struct value b, const struct ql_regex *regex)
+struct value eval_value_binary(enum ql_op op, struct value a, struct value b,
+                               const struct ql_regex *regex)
 {
     if (op >= QL_ADD && op <= QL_POW)
         return arithmetic(op, a, b);
@@ -367,7 +370,8 @@ static bool columns_each(struct eval_source *src, uint32_t row, eval_value_fn *f
 
     for (uint32_t k = 0; k < src->column_count; k++) {
         const struct seg_column *c = &src->columns[k];
-        for (uint32_t at = column_seek(c, &src->cursors[k], row); at < c->count && c->rows[at] == row; at++) {
+        for (uint32_t at = column_seek(c, &src->cursors[k], row);
+             at < c->count && c->rows[at] == row; at++) {
             struct value v = column_value(src, k, at);
             if (v.type == VALUE_NIL)
                 continue;
@@ -398,7 +402,8 @@ static struct value id_value(struct eval *e, const struct eval_source *src, uint
     return value_string((struct slice){(const uint8_t *)text + skip, TRACE_ID_HEX - skip});
 }
 
-bool eval_value_each(struct eval *e, struct eval_source *src, uint32_t row, eval_value_fn *fn, void *arg)
+bool eval_value_each(struct eval *e, struct eval_source *src, uint32_t row, eval_value_fn *fn,
+                     void *arg)
 {
     if (row == EVAL_NO_ROW)
         return false;
@@ -454,7 +459,8 @@ static bool compare_at(struct eval *e, const struct eval_node *n, struct eval_at
         uint32_t row = eval_value_row(e, n->sources[i], at);
         if (eval_value_each(e, n->sources[i], row, pred_stop, &p))
             return true;
-        if (i == 0 && n->sources[1] != NULL && eval_value_first(e, n->sources[0], row).type != VALUE_NIL)
+        if (i == 0 && n->sources[1] != NULL &&
+            eval_value_first(e, n->sources[0], row).type != VALUE_NIL)
             return false; /* the span's hides the resource's */
     }
     return false;
@@ -496,8 +502,10 @@ struct value eval_value_at(struct eval *e, const struct eval_node *n, struct eva
     case EVAL_COMPARE: return value_bool(compare_at(e, n, at));
     case EVAL_EXISTS: return value_bool(attribute_at(e, n, at).type != VALUE_NIL);
     case EVAL_NOT_EXISTS: return value_bool(is_bound && attribute_at(e, n, at).type == VALUE_NIL);
-    case EVAL_AND: return value_bool(eval_value_true(e, n->left, at) && eval_value_true(e, n->right, at));
-    case EVAL_OR: return value_bool(eval_value_true(e, n->left, at) || eval_value_true(e, n->right, at));
+    case EVAL_AND:
+        return value_bool(eval_value_true(e, n->left, at) && eval_value_true(e, n->right, at));
+    case EVAL_OR:
+        return value_bool(eval_value_true(e, n->left, at) || eval_value_true(e, n->right, at));
     case EVAL_NOT: return value_bool(!eval_value_true(e, n->left, at));
     case EVAL_GENERIC: return generic_at(e, n, at);
     }

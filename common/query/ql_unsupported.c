@@ -9,19 +9,21 @@ static const char *of_spanset(const struct ql_spanset *s)
     case QL_SPANSET_FILTER: return NULL;
     case QL_SPANSET_NOT: return "!{...} is not supported yet";
     case QL_SPANSET_MINUS: return "subtraction of spansets is not supported yet";
-    case QL_SPANSET_PIPELINE: return "operators between pipelines are not supported yet";
+    case QL_SPANSET_PIPELINE: return of_pipeline(s->pipeline);
     case QL_SPANSET_BINARY: break;
     }
-    if (s->op != QL_AND && s->op != QL_OR)
-        return "structural operators are not supported yet";
     const char *left = of_spanset(s->left);
     return left != NULL ? left : of_spanset(s->right);
 }
 
 static const char *of_scalar(const struct ql_scalar *s)
 {
-    if (s->kind == QL_SCALAR_BINARY || s->kind == QL_SCALAR_PIPELINE)
-        return "arithmetic on aggregates is not supported yet";
+    if (s->kind == QL_SCALAR_PIPELINE)
+        return "aggregates of pipelines are not supported yet";
+    if (s->kind == QL_SCALAR_BINARY) {
+        const char *left = of_scalar(s->left);
+        return left != NULL ? left : of_scalar(s->right);
+    }
     if (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT)
         return "count_distinct() is not supported yet";
     return NULL;
@@ -31,11 +33,7 @@ static const char *of_scalar_filter(const struct ql_stage *s)
 {
     const char *what = of_scalar(s->left);
 
-    if (what != NULL)
-        return what;
-    if (s->left->kind != QL_SCALAR_AGGREGATE || s->right->kind != QL_SCALAR_STATIC)
-        return "comparisons between aggregates are not supported yet";
-    return NULL;
+    return what != NULL ? what : of_scalar(s->right);
 }
 
 static const char *of_stage(const struct ql_stage *s)
@@ -44,9 +42,9 @@ static const char *of_stage(const struct ql_stage *s)
     case QL_STAGE_SPANSET: return of_spanset(s->spanset);
     case QL_STAGE_SCALAR_FILTER: return of_scalar_filter(s);
     case QL_STAGE_SCALAR: return of_scalar(s->left);
-    case QL_STAGE_GROUP: return "by() is not supported yet";
-    case QL_STAGE_COALESCE: return "coalesce() is not supported yet";
-    case QL_STAGE_SELECT: return "select() is not supported yet";
+    case QL_STAGE_GROUP:
+    case QL_STAGE_COALESCE:
+    case QL_STAGE_SELECT: return NULL;
     case QL_STAGE_ORDER_BY: return "order_by() is not supported yet";
     case QL_STAGE_TOP: return "top() is not supported yet";
     }

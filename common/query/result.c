@@ -1,9 +1,9 @@
 #include "common/query/result.h"
 
-#include <assert.h>
-
 #include "common/base/reader.h"
 #include "common/codec/otlp_write.h"
+
+#include <assert.h>
 
 /* Field numbers: proto/query.proto. */
 enum { VALUE_TYPE = 1, VALUE_I, VALUE_F, VALUE_S, VALUE_ITEMS };
@@ -11,8 +11,24 @@ enum { ATTRIBUTE_KEY = 1, ATTRIBUTE_VALUE };
 enum { SPAN_ID = 1, SPAN_NAME, SPAN_START, SPAN_DURATION, SPAN_ATTRIBUTES };
 enum { SPANSET_SPANS = 1, SPANSET_MATCHED, SPANSET_ATTRIBUTES };
 enum { SERVICE_NAME = 1, SERVICE_SPANS, SERVICE_ERRORS };
-enum { TRACE_ID = 1, TRACE_SERVICE, TRACE_NAME, TRACE_START, TRACE_DURATION, TRACE_SPANSETS, TRACE_SERVICES };
-enum { STATS_TRACES = 1, STATS_BYTES, STATS_SPANS, STATS_BLOCKS, STATS_JOBS, STATS_DONE, STATS_BLOCK_BYTES };
+enum {
+    TRACE_ID = 1,
+    TRACE_SERVICE,
+    TRACE_NAME,
+    TRACE_START,
+    TRACE_DURATION,
+    TRACE_SPANSETS,
+    TRACE_SERVICES
+};
+enum {
+    STATS_TRACES = 1,
+    STATS_BYTES,
+    STATS_SPANS,
+    STATS_BLOCKS,
+    STATS_JOBS,
+    STATS_DONE,
+    STATS_BLOCK_BYTES
+};
 enum { SEARCH_TRACES = 1, SEARCH_IS_CUT, SEARCH_STATS };
 enum { NAMES_SCOPES = 1, NAMES_STATS };
 enum { SCOPE_NAMES = 1 };
@@ -36,7 +52,8 @@ static void pack_value(struct buf *out, uint32_t field, struct value v)
     pb_end(out, mark);
 }
 
-static void pack_attributes(struct buf *out, uint32_t field, const struct result_attribute *list, uint32_t count)
+static void pack_attributes(struct buf *out, uint32_t field, const struct result_attribute *list,
+                            uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         size_t mark = pb_begin(out, field);
@@ -139,7 +156,8 @@ static bool next_field(struct reader *r, struct field *f)
     if (reader_done(r))
         return false;
     uint64_t tag = reader_varint(r);
-    *f = (struct field){.number = tag >> 3 <= UINT32_MAX ? (uint32_t)(tag >> 3) : 0, .wire = (uint32_t)(tag & 7)};
+    *f = (struct field){.number = tag >> 3 <= UINT32_MAX ? (uint32_t)(tag >> 3) : 0,
+                        .wire = (uint32_t)(tag & 7)};
     switch (f->wire) {
     case WIRE_VARINT: f->number_value = reader_varint(r); break;
     case WIRE_FIXED64: f->number_value = reader_le64(r); break;
@@ -176,7 +194,8 @@ static enum value_type element_type(enum value_type t)
     }
 }
 
-static enum err unpack_value(struct arena *a, struct slice message, bool is_element, struct value *ret)
+static enum err unpack_value(struct arena *a, struct slice message, bool is_element,
+                             struct value *ret)
 {
     struct reader r = reader_of(message);
     struct field f;
@@ -226,7 +245,8 @@ static enum err unpack_value(struct arena *a, struct slice message, bool is_elem
     return arena_err(a);
 }
 
-static enum err unpack_attribute(struct arena *a, struct slice message, struct result_attribute *ret)
+static enum err unpack_attribute(struct arena *a, struct slice message,
+                                 struct result_attribute *ret)
 {
     struct reader r = reader_of(message);
     struct field f;
@@ -281,7 +301,9 @@ static enum err unpack_spanset(struct arena *a, struct slice message, struct res
 
     if (err == ERR_OK)
         err = count_field(message, SPANSET_ATTRIBUTES, &attributes);
-    *ret = (struct result_spanset){.spans = ARENA_ARRAY(a, struct result_span, spans), .attributes = ARENA_ARRAY(a, struct result_attribute, attributes)};
+    *ret =
+        (struct result_spanset){.spans = ARENA_ARRAY(a, struct result_span, spans),
+                                .attributes = ARENA_ARRAY(a, struct result_attribute, attributes)};
     if (err != ERR_OK || ret->spans == NULL || ret->attributes == NULL)
         return err != ERR_OK ? err : arena_err(a);
     while (err == ERR_OK && next_field(&r, &f)) {
@@ -322,7 +344,8 @@ static enum err unpack_trace(struct arena *a, struct slice message, struct resul
 
     if (err == ERR_OK)
         err = count_field(message, TRACE_SERVICES, &services);
-    *ret = (struct result_trace){.spansets = ARENA_ARRAY(a, struct result_spanset, sets), .services = ARENA_ARRAY(a, struct result_service, services)};
+    *ret = (struct result_trace){.spansets = ARENA_ARRAY(a, struct result_spanset, sets),
+                                 .services = ARENA_ARRAY(a, struct result_service, services)};
     if (err != ERR_OK || ret->spansets == NULL || ret->services == NULL)
         return err != ERR_OK ? err : arena_err(a);
     while (err == ERR_OK && next_field(&r, &f)) {
@@ -396,7 +419,8 @@ enum err search_result_unpack(struct arena *a, struct slice bytes, struct search
     return err;
 }
 
-static enum err unpack_scope(struct arena *a, struct slice message, struct slice **ret, uint32_t *ret_count)
+static enum err unpack_scope(struct arena *a, struct slice message, struct slice **ret,
+                             uint32_t *ret_count)
 {
     struct reader r = reader_of(message);
     struct field f;

@@ -39,9 +39,10 @@ struct result_service {
 
 struct result_trace {
     struct trace_id id;
-    struct slice root_service, root_name; /* root_service "<root span not yet received>" when unknown */
-    uint64_t start_ns, duration_ns;       /* of the whole trace */
-    struct result_spanset *spansets;      /* none for a search without a query */
+    struct slice root_service,
+        root_name;                   /* root_service "<root span not yet received>" when unknown */
+    uint64_t start_ns, duration_ns;  /* of the whole trace */
+    struct result_spanset *spansets; /* none for a search without a query */
     uint32_t spanset_count;
     struct result_service *services;
     uint32_t service_count;
@@ -61,11 +62,19 @@ struct search_result {
 };
 
 struct tag_names {
-    struct slice *names[5]; /* per scope: span, resource, event, link, instrumentation (order of enum result_tag_scope) */
+    struct slice *names
+        [5]; /* per scope: span, resource, event, link, instrumentation (order of enum result_tag_scope) */
     uint32_t counts[5];
     struct result_stats stats;
 };
-enum result_tag_scope { TAGS_SPAN, TAGS_RESOURCE, TAGS_EVENT, TAGS_LINK, TAGS_INSTRUMENTATION, TAGS_SCOPE_COUNT };
+enum result_tag_scope {
+    TAGS_SPAN,
+    TAGS_RESOURCE,
+    TAGS_EVENT,
+    TAGS_LINK,
+    TAGS_INSTRUMENTATION,
+    TAGS_SCOPE_COUNT
+};
 
 struct tag_values {
     struct value *values; /* distinct by type and value */
@@ -76,7 +85,8 @@ struct tag_values {
 
 /* Between our processes: protobuf (proto/query.proto). */
 void search_result_pack(struct buf *out, const struct search_result *r);
-MUST_CHECK enum err search_result_unpack(struct arena *a, struct slice bytes, struct search_result *ret);
+MUST_CHECK enum err search_result_unpack(struct arena *a, struct slice bytes,
+                                         struct search_result *ret);
 void tag_names_pack(struct buf *out, const struct tag_names *r);
 MUST_CHECK enum err tag_names_unpack(struct arena *a, struct slice bytes, struct tag_names *ret);
 void tag_values_pack(struct buf *out, const struct tag_values *r);
@@ -84,9 +94,14 @@ MUST_CHECK enum err tag_values_unpack(struct arena *a, struct slice bytes, struc
 
 /* Union of several places' answers; the first `limit` (newest first).  A trace found twice: earliest start, longest duration, real root
  * names before the placeholder, per-service maximum, spansets with equal by() attributes: the larger `matched`. */
-MUST_CHECK enum err search_result_merge(struct arena *a, const struct search_result *parts, uint32_t part_count, uint32_t limit, struct search_result *ret);
+MUST_CHECK enum err search_result_merge(struct arena *a, const struct search_result *parts,
+                                        uint32_t part_count, uint32_t limit,
+                                        struct search_result *ret);
 /* Union, sorted; at most `limit` (0: no limit) names per scope / values, at most bytes_max of text (0: no limit). */
-MUST_CHECK enum err tag_names_merge(struct arena *a, const struct tag_names *parts, uint32_t part_count, uint32_t limit, struct tag_names *ret);
-MUST_CHECK enum err tag_values_merge(struct arena *a, const struct tag_values *parts, uint32_t part_count, uint32_t limit, uint64_t bytes_max, struct tag_values *ret);
+MUST_CHECK enum err tag_names_merge(struct arena *a, const struct tag_names *parts,
+                                    uint32_t part_count, uint32_t limit, struct tag_names *ret);
+MUST_CHECK enum err tag_values_merge(struct arena *a, const struct tag_values *parts,
+                                     uint32_t part_count, uint32_t limit, uint64_t bytes_max,
+                                     struct tag_values *ret);
 
 #endif

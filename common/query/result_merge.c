@@ -1,7 +1,7 @@
-#include <assert.h>
-
 #include "common/query/eval.h"
 #include "common/query/result.h"
+
+#include <assert.h>
 
 static const char ROOT_UNKNOWN[] = "<root span not yet received>";
 
@@ -18,12 +18,14 @@ static void add_stats(struct result_stats *to, const struct result_stats *from)
 
 static int by_id(const void *a, const void *b)
 {
-    const struct result_trace *x = *(const struct result_trace *const *)a, *y = *(const struct result_trace *const *)b;
+    const struct result_trace *x = *(const struct result_trace *const *)a,
+                              *y = *(const struct result_trace *const *)b;
     int c = trace_id_cmp(x->id, y->id);
 
     if (c != 0)
         return c;
-    return (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns); /* the same answer whatever the order of the parts */
+    return (x->start_ns > y->start_ns) -
+           (x->start_ns < y->start_ns); /* the same answer whatever the order of the parts */
 }
 
 static int by_start(const void *a, const void *b)
@@ -52,14 +54,17 @@ static bool is_same_group(const struct result_spanset *a, const struct result_sp
             k++;
         if (i == a->attribute_count || k == b->attribute_count)
             return i == a->attribute_count && k == b->attribute_count;
-        if (!slice_eq(a->attributes[i].key, b->attributes[k].key) || !eval_value_equal(a->attributes[i].value, b->attributes[k].value))
+        if (!slice_eq(a->attributes[i].key, b->attributes[k].key) ||
+            !eval_value_equal(a->attributes[i].value, b->attributes[k].value))
             return false;
     }
 }
 
-static enum err join_spansets(struct arena *a, struct result_trace *to, const struct result_trace *from)
+static enum err join_spansets(struct arena *a, struct result_trace *to,
+                              const struct result_trace *from)
 {
-    struct result_spanset *sets = ARENA_ARRAY(a, struct result_spanset, (size_t)to->spanset_count + from->spanset_count);
+    struct result_spanset *sets =
+        ARENA_ARRAY(a, struct result_spanset, (size_t)to->spanset_count + from->spanset_count);
     uint32_t n = to->spanset_count;
 
     if (sets == NULL)
@@ -81,9 +86,11 @@ static enum err join_spansets(struct arena *a, struct result_trace *to, const st
     return ERR_OK;
 }
 
-static enum err join_services(struct arena *a, struct result_trace *to, const struct result_trace *from)
+static enum err join_services(struct arena *a, struct result_trace *to,
+                              const struct result_trace *from)
 {
-    struct result_service *list = ARENA_ARRAY(a, struct result_service, (size_t)to->service_count + from->service_count);
+    struct result_service *list =
+        ARENA_ARRAY(a, struct result_service, (size_t)to->service_count + from->service_count);
     uint32_t n = to->service_count;
 
     if (list == NULL)
@@ -107,14 +114,16 @@ static enum err join_services(struct arena *a, struct result_trace *to, const st
     return ERR_OK;
 }
 
-static enum err join_trace(struct arena *a, struct result_trace *to, const struct result_trace *from)
+static enum err join_trace(struct arena *a, struct result_trace *to,
+                           const struct result_trace *from)
 {
     assert(trace_id_eq(to->id, from->id));
     if (from->start_ns < to->start_ns)
         to->start_ns = from->start_ns;
     if (from->duration_ns > to->duration_ns)
         to->duration_ns = from->duration_ns;
-    if (slice_eq_str(to->root_service, ROOT_UNKNOWN) && !slice_eq_str(from->root_service, ROOT_UNKNOWN))
+    if (slice_eq_str(to->root_service, ROOT_UNKNOWN) &&
+        !slice_eq_str(from->root_service, ROOT_UNKNOWN))
         to->root_service = from->root_service;
     if (to->root_name.len == 0)
         to->root_name = from->root_name;
@@ -122,7 +131,8 @@ static enum err join_trace(struct arena *a, struct result_trace *to, const struc
     return err != ERR_OK ? err : join_services(a, to, from);
 }
 
-enum err search_result_merge(struct arena *a, const struct search_result *parts, uint32_t part_count, uint32_t limit, struct search_result *ret)
+enum err search_result_merge(struct arena *a, const struct search_result *parts,
+                             uint32_t part_count, uint32_t limit, struct search_result *ret)
 {
     struct search_result out = {0};
     size_t total = 0, n = 0;
@@ -171,7 +181,8 @@ static int value_order(const void *a, const void *b)
     return eval_value_order(*(const struct value *)a, *(const struct value *)b);
 }
 
-enum err tag_names_merge(struct arena *a, const struct tag_names *parts, uint32_t part_count, uint32_t limit, struct tag_names *ret)
+enum err tag_names_merge(struct arena *a, const struct tag_names *parts, uint32_t part_count,
+                         uint32_t limit, struct tag_names *ret)
 {
     struct tag_names out = {0};
 
@@ -199,7 +210,8 @@ enum err tag_names_merge(struct arena *a, const struct tag_names *parts, uint32_
     return ERR_OK;
 }
 
-enum err tag_values_merge(struct arena *a, const struct tag_values *parts, uint32_t part_count, uint32_t limit, uint64_t bytes_max, struct tag_values *ret)
+enum err tag_values_merge(struct arena *a, const struct tag_values *parts, uint32_t part_count,
+                          uint32_t limit, uint64_t bytes_max, struct tag_values *ret)
 {
     struct tag_values out = {0};
     size_t total = 0, n = 0;

@@ -1,8 +1,8 @@
 #include "tests/lib/fake_segment.h"
 
-#include <assert.h>
-
 #include "common/base/bytes.h"
+
+#include <assert.h>
 
 enum { COLUMNS_MAX = 512 };
 
@@ -98,7 +98,8 @@ static const struct fake_attrs *attrs_of(const struct fake *f, enum seg_table ta
     for (uint32_t s = 0; s < d->span_count; s++) {
         uint32_t n = table == SEG_EVENT ? d->spans[s].event_count : d->spans[s].link_count;
         if (row < n)
-            return table == SEG_EVENT ? &d->spans[s].events[row].attrs : &d->spans[s].links[row].attrs;
+            return table == SEG_EVENT ? &d->spans[s].events[row].attrs
+                                      : &d->spans[s].links[row].attrs;
         row -= n;
     }
     abort();
@@ -127,20 +128,34 @@ static void builder_text(struct builder *b, struct slice s, bool is_unique)
 
 static void builder_init(struct fake *f, struct builder *b, uint32_t room)
 {
-    *b = (struct builder){.rows = NEW_ARRAY(f, uint32_t, room), .codes = NEW_ARRAY(f, uint32_t, room), .values = NEW_ARRAY(f, struct slice, room),
-                          .ints = NEW_ARRAY(f, int64_t, room), .doubles = NEW_ARRAY(f, double, room), .bools = NEW_ARRAY(f, uint8_t, room)};
+    *b = (struct builder){.rows = NEW_ARRAY(f, uint32_t, room),
+                          .codes = NEW_ARRAY(f, uint32_t, room),
+                          .values = NEW_ARRAY(f, struct slice, room),
+                          .ints = NEW_ARRAY(f, int64_t, room),
+                          .doubles = NEW_ARRAY(f, double, room),
+                          .bools = NEW_ARRAY(f, uint8_t, room)};
 }
 
-static void builder_add(struct fake *f, struct cached *c, enum seg_type t, const struct builder *b, bool is_unique)
+static void builder_add(struct fake *f, struct cached *c, enum seg_type t, const struct builder *b,
+                        bool is_unique)
 {
     (void)f;
     if (b->count == 0)
         return;
-    c->columns[c->count++] = (struct seg_column){.type = t, .count = b->count, .rows = b->rows, .codes = b->codes, .values = b->values,
-        .value_count = b->value_count, .is_unique_text = is_unique, .ints = b->ints, .doubles = b->doubles, .bools = b->bools};
+    c->columns[c->count++] = (struct seg_column){.type = t,
+                                                 .count = b->count,
+                                                 .rows = b->rows,
+                                                 .codes = b->codes,
+                                                 .values = b->values,
+                                                 .value_count = b->value_count,
+                                                 .is_unique_text = is_unique,
+                                                 .ints = b->ints,
+                                                 .doubles = b->doubles,
+                                                 .bools = b->bools};
 }
 
-static struct cached *cached_find(struct fake *f, enum seg_table table, int field, struct slice key, bool *ret_is_new)
+static struct cached *cached_find(struct fake *f, enum seg_table table, int field, struct slice key,
+                                  bool *ret_is_new)
 {
     for (uint32_t i = 0; i < f->cached_count; i++) {
         struct cached *c = f->cached[i];
@@ -177,7 +192,9 @@ static void build_attribute(struct fake *f, struct cached *c)
                 if (t == SEG_STR)
                     builder_text(&b, at->value.s, is_unique);
                 if (t == SEG_ANY)
-                    builder_text(&b, at->raw.ptr != NULL ? at->raw : fake_segment_any(&f->a, at->value), is_unique);
+                    builder_text(&b,
+                                 at->raw.ptr != NULL ? at->raw : fake_segment_any(&f->a, at->value),
+                                 is_unique);
                 b.ints[b.count] = at->value.i;
                 b.doubles[b.count] = at->value.f;
                 b.bools[b.count] = at->value.i != 0;
@@ -188,7 +205,8 @@ static void build_attribute(struct fake *f, struct cached *c)
     }
 }
 
-static enum err op_attribute(struct segment *s, enum seg_table table, struct slice key, const struct seg_column **ret, uint32_t *ret_count)
+static enum err op_attribute(struct segment *s, enum seg_table table, struct slice key,
+                             const struct seg_column **ret, uint32_t *ret_count)
 {
     struct fake *f = fake_of(s);
     bool is_new;
@@ -203,7 +221,8 @@ static enum err op_attribute(struct segment *s, enum seg_table table, struct sli
     return ERR_OK;
 }
 
-static enum err op_field(struct segment *s, enum seg_table table, enum seg_field field, const struct seg_column **ret, uint32_t *ret_count)
+static enum err op_field(struct segment *s, enum seg_table table, enum seg_field field,
+                         const struct seg_column **ret, uint32_t *ret_count)
 {
     struct fake *f = fake_of(s);
     struct builder b;
@@ -238,7 +257,9 @@ static enum err op_field(struct segment *s, enum seg_table table, enum seg_field
 
 static struct seg_names names_new(struct fake *f, uint32_t rows)
 {
-    return (struct seg_names){.codes = NEW_ARRAY(f, uint32_t, rows), .values = NEW_ARRAY(f, struct slice, rows), .value_count = rows};
+    return (struct seg_names){.codes = NEW_ARRAY(f, uint32_t, rows),
+                              .values = NEW_ARRAY(f, struct slice, rows),
+                              .value_count = rows};
 }
 
 static enum err op_fixed(struct segment *s, uint32_t which, struct seg_fixed *ret)
@@ -248,8 +269,10 @@ static enum err op_fixed(struct segment *s, uint32_t which, struct seg_fixed *re
 
     if (f->fail != ERR_OK)
         return f->fail;
-    uint32_t *trace = NEW_ARRAY(f, uint32_t, n), *resource = NEW_ARRAY(f, uint32_t, n), *scope = NEW_ARRAY(f, uint32_t, n);
-    uint64_t *id = NEW_ARRAY(f, uint64_t, n), *parent = NEW_ARRAY(f, uint64_t, n), *start = NEW_ARRAY(f, uint64_t, n), *dur = NEW_ARRAY(f, uint64_t, n);
+    uint32_t *trace = NEW_ARRAY(f, uint32_t, n), *resource = NEW_ARRAY(f, uint32_t, n),
+             *scope = NEW_ARRAY(f, uint32_t, n);
+    uint64_t *id = NEW_ARRAY(f, uint64_t, n), *parent = NEW_ARRAY(f, uint64_t, n),
+             *start = NEW_ARRAY(f, uint64_t, n), *dur = NEW_ARRAY(f, uint64_t, n);
     uint8_t *kind = NEW_ARRAY(f, uint8_t, n), *status = NEW_ARRAY(f, uint8_t, n);
     uint32_t *codes = NEW_ARRAY(f, uint32_t, n);
     struct slice *names = NEW_ARRAY(f, struct slice, n);
@@ -267,7 +290,9 @@ static enum err op_fixed(struct segment *s, uint32_t which, struct seg_fixed *re
         codes[i] = i;
         names[i] = p->name;
     }
-#define PUT(bit, field, value) if ((which & (bit)) != 0) ret->field = (value)
+#define PUT(bit, field, value) \
+    if ((which & (bit)) != 0)  \
+    ret->field = (value)
     PUT(SEG_F_TRACE, trace, trace);
     PUT(SEG_F_SPAN_ID, span_id, id);
     PUT(SEG_F_PARENT, parent_id, parent);
@@ -299,7 +324,9 @@ static enum err op_traces(struct segment *s, struct seg_traces *ret)
             max[p->trace] = end;
         count[p->trace]++;
     }
-    *ret = (struct seg_traces){f->d->traces, min, max, count, f->d->trace_flags != NULL ? f->d->trace_flags : NEW_ARRAY(f, uint8_t, n)};
+    *ret = (struct seg_traces){f->d->traces, min, max, count,
+                               f->d->trace_flags != NULL ? f->d->trace_flags
+                                                         : NEW_ARRAY(f, uint8_t, n)};
     return ERR_OK;
 }
 
@@ -348,7 +375,8 @@ static enum err op_links(struct segment *s, struct seg_links *ret)
     return ERR_OK;
 }
 
-static enum err op_keys(struct segment *s, enum seg_table table, struct arena *a, struct seg_key **ret, uint32_t *ret_count)
+static enum err op_keys(struct segment *s, enum seg_table table, struct arena *a,
+                        struct seg_key **ret, uint32_t *ret_count)
 {
     struct fake *f = fake_of(s);
     uint32_t room = 0, n = 0;
@@ -376,7 +404,8 @@ static enum err op_keys(struct segment *s, enum seg_table table, struct arena *a
     return ERR_OK;
 }
 
-static enum err op_trace_rows(struct segment *s, uint32_t trace, struct arena *a, const uint32_t **ret_rows, uint32_t *ret_count)
+static enum err op_trace_rows(struct segment *s, uint32_t trace, struct arena *a,
+                              const uint32_t **ret_rows, uint32_t *ret_count)
 {
     struct fake *f = fake_of(s);
     uint32_t n = 0;
@@ -406,7 +435,8 @@ static enum err op_find_trace(struct segment *s, struct trace_id id, uint32_t *r
     return ERR_NOT_FOUND;
 }
 
-static enum err op_write_otlp(struct segment *s, const uint32_t *rows, uint32_t row_count, struct buf *out)
+static enum err op_write_otlp(struct segment *s, const uint32_t *rows, uint32_t row_count,
+                              struct buf *out)
 {
     (void)s, (void)rows, (void)row_count, (void)out;
     return ERR_UNSUPPORTED;
@@ -420,14 +450,17 @@ static void op_close(struct segment *s)
     free(f);
 }
 
-static const struct segment_ops OPS = {op_fixed, op_traces, op_events, op_links, op_attribute, op_field, op_keys, op_trace_rows, op_find_trace, op_write_otlp, op_close};
+static const struct segment_ops OPS = {op_fixed,      op_traces,     op_events, op_links,
+                                       op_attribute,  op_field,      op_keys,   op_trace_rows,
+                                       op_find_trace, op_write_otlp, op_close};
 
 struct segment *fake_segment_new(const struct fake_data *d)
 {
     struct fake *f = need(calloc(1, sizeof *f));
 
     f->d = d;
-    f->segment = (struct segment){.ops = &OPS, .trace_count = d->trace_count, .min_start_ns = UINT64_MAX};
+    f->segment =
+        (struct segment){.ops = &OPS, .trace_count = d->trace_count, .min_start_ns = UINT64_MAX};
     f->segment.row_count[SEG_SPAN] = d->span_count;
     f->segment.row_count[SEG_RESOURCE] = d->resource_count;
     f->segment.row_count[SEG_SCOPE] = d->scope_count;

@@ -11,8 +11,9 @@
 
 struct fake_attr {
     struct slice key;
-    struct value value; /* int, float, string, bool or an array of them (an empty or mixed one is its raw body) */
-    struct slice raw;   /* ptr not NULL: an AnyValue body instead of `value` */
+    struct value
+        value; /* int, float, string, bool or an array of them (an empty or mixed one is its raw body) */
+    struct slice raw; /* ptr not NULL: an AnyValue body instead of `value` */
 };
 struct fake_attrs {
     struct fake_attr *list;

@@ -1,13 +1,13 @@
 /* The engine against a brute-force oracle: random traces, random queries; the oracle looks at plain structs, one span at a time. */
-#include <assert.h>
-#include <math.h>
-
-#include "common/base/rng.h"
 #include "common/base/clock.h"
+#include "common/base/rng.h"
 #include "common/query/engine.h"
 #include "common/query/regex.h"
 #include "tests/lib/fake_segment.h"
 #include "tests/lib/test.h"
+
+#include <assert.h>
+#include <math.h>
 
 enum { SPANS_MAX = 40, TRACES_MAX = 5, VALUES_MAX = 8, SETS_MAX = 64, LIMIT = 3 };
 
@@ -54,7 +54,8 @@ static struct fake_attr random_attr(void)
     bool is_mixed = kind == 9 && n > 1;
     for (uint32_t i = 0; i < n; i++)
         items[i] = random_scalar(is_mixed ? (int)(i % 4) : type);
-    static const enum value_type types[] = {VALUE_STRING_ARRAY, VALUE_INT_ARRAY, VALUE_FLOAT_ARRAY, VALUE_BOOL_ARRAY};
+    static const enum value_type types[] = {VALUE_STRING_ARRAY, VALUE_INT_ARRAY, VALUE_FLOAT_ARRAY,
+                                            VALUE_BOOL_ARRAY};
     at.value.type = types[type];
     at.value.array.items = items;
     at.value.array.count = n;
@@ -99,11 +100,13 @@ static void random_span(struct fake_data *d, struct fake_span *s)
     s->event_count = pick(3);
     s->events = ARENA_ARRAY(A, struct fake_event, s->event_count);
     for (uint32_t i = 0; i < s->event_count; i++)
-        s->events[i] = (struct fake_event){s->start_ns + pick(3) - 1, text(WORDS[pick(3)]), random_attrs(2)};
+        s->events[i] =
+            (struct fake_event){s->start_ns + pick(3) - 1, text(WORDS[pick(3)]), random_attrs(2)};
     s->link_count = pick(3);
     s->links = ARENA_ARRAY(A, struct fake_link, s->link_count);
     for (uint32_t i = 0; i < s->link_count; i++) {
-        s->links[i] = (struct fake_link){.span_id = small_id(1 + pick(3)), .attrs = random_attrs(2)};
+        s->links[i] =
+            (struct fake_link){.span_id = small_id(1 + pick(3)), .attrs = random_attrs(2)};
         s->links[i].trace_id.b[15] = (uint8_t)(1 + pick(3));
     }
 }
@@ -121,14 +124,17 @@ static struct fake_data *random_data(void)
     for (uint32_t i = 0; i < d->resource_count; i++) {
         d->resources[i] = random_attrs(2);
         if (pick(3) != 0) { /* room for one more was left */
-            struct fake_attr at = {.key = text("service.name"), .value = pick(5) == 0 ? value_int(7) : value_string(text(WORDS[pick(3)]))};
+            struct fake_attr at = {.key = text("service.name"),
+                                   .value = pick(5) == 0 ? value_int(7)
+                                                         : value_string(text(WORDS[pick(3)]))};
             d->resources[i].list[d->resources[i].count++] = at;
         }
     }
     d->scope_count = 1 + pick(2);
     d->scopes = ARENA_ARRAY(A, struct fake_scope, d->scope_count);
     for (uint32_t i = 0; i < d->scope_count; i++)
-        d->scopes[i] = (struct fake_scope){text(WORDS[pick(3)]), text(WORDS[pick(2)]), random_attrs(1)};
+        d->scopes[i] =
+            (struct fake_scope){text(WORDS[pick(3)]), text(WORDS[pick(2)]), random_attrs(1)};
     d->span_count = d->trace_count + pick(SPANS_MAX - TRACES_MAX);
     d->spans = ARENA_ARRAY(A, struct fake_span, d->span_count);
     for (uint32_t i = 0; i < d->span_count; i++)
@@ -148,7 +154,8 @@ static struct ql_expr *expr_new(enum ql_expr_kind kind)
 
 static struct ql_expr *random_attribute(void)
 {
-    static const enum ql_scope scopes[] = {QL_SCOPE_NONE, QL_SCOPE_SPAN, QL_SCOPE_RESOURCE, QL_SCOPE_EVENT, QL_SCOPE_LINK, QL_SCOPE_INSTRUMENTATION};
+    static const enum ql_scope scopes[] = {QL_SCOPE_NONE,  QL_SCOPE_SPAN, QL_SCOPE_RESOURCE,
+                                           QL_SCOPE_EVENT, QL_SCOPE_LINK, QL_SCOPE_INSTRUMENTATION};
     struct ql_expr *x = expr_new(QL_EXPR_ATTRIBUTE);
 
     x->attribute = (struct ql_attribute){.scope = scopes[pick(6)], .name = text(KEYS[pick(4)])};
@@ -190,15 +197,21 @@ static enum ql_op random_comparison(void)
 /* Comparisons with an intrinsic that a checker lets pass. */
 static struct ql_expr *random_intrinsic(void)
 {
-    static const char *const ids[] = {"0000000000000001", "0000000000000003", "0000000000000000", "1", ""};
+    static const char *const ids[] = {"0000000000000001", "0000000000000003", "0000000000000000",
+                                      "1", ""};
     static const struct {
         enum ql_intrinsic intrinsic;
         enum value_type type;
-    } rows[] = {{QL_I_DURATION, VALUE_DURATION}, {QL_I_NAME, VALUE_STRING}, {QL_I_STATUS, VALUE_STATUS}, {QL_I_KIND, VALUE_KIND},
-                {QL_I_STATUS_MESSAGE, VALUE_STRING}, {QL_I_SPAN_ID, VALUE_NIL}, {QL_I_PARENT_ID, VALUE_NIL}, {QL_I_CHILD_COUNT, VALUE_INT},
-                {QL_I_TRACE_DURATION, VALUE_DURATION}, {QL_I_ROOT_NAME, VALUE_STRING}, {QL_I_ROOT_SERVICE, VALUE_STRING}, {QL_I_TRACE_ID, VALUE_NIL},
-                {QL_I_EVENT_NAME, VALUE_STRING}, {QL_I_EVENT_TIME_SINCE_START, VALUE_DURATION}, {QL_I_LINK_SPAN_ID, VALUE_NIL},
-                {QL_I_SCOPE_NAME, VALUE_STRING}, {QL_I_SCOPE_VERSION, VALUE_STRING}, {QL_I_NESTED_SET_PARENT, VALUE_INT}};
+    } rows[] = {
+        {QL_I_DURATION, VALUE_DURATION},       {QL_I_NAME, VALUE_STRING},
+        {QL_I_STATUS, VALUE_STATUS},           {QL_I_KIND, VALUE_KIND},
+        {QL_I_STATUS_MESSAGE, VALUE_STRING},   {QL_I_SPAN_ID, VALUE_NIL},
+        {QL_I_PARENT_ID, VALUE_NIL},           {QL_I_CHILD_COUNT, VALUE_INT},
+        {QL_I_TRACE_DURATION, VALUE_DURATION}, {QL_I_ROOT_NAME, VALUE_STRING},
+        {QL_I_ROOT_SERVICE, VALUE_STRING},     {QL_I_TRACE_ID, VALUE_NIL},
+        {QL_I_EVENT_NAME, VALUE_STRING},       {QL_I_EVENT_TIME_SINCE_START, VALUE_DURATION},
+        {QL_I_LINK_SPAN_ID, VALUE_NIL},        {QL_I_SCOPE_NAME, VALUE_STRING},
+        {QL_I_SCOPE_VERSION, VALUE_STRING},    {QL_I_NESTED_SET_PARENT, VALUE_INT}};
     uint32_t k = pick(18);
     struct ql_expr *x = expr_new(QL_EXPR_ATTRIBUTE), *lit;
     enum ql_op op = random_comparison();
@@ -217,7 +230,9 @@ static struct ql_expr *random_intrinsic(void)
         if (op == QL_EQ && lit->value.i == 0)
             op = QL_NE;
     } else {
-        lit = literal(pick(3) == 0 ? value_float(1.5) : pick(2) != 0 ? value_duration(pick(5)) : value_int(pick(5)));
+        lit = literal(pick(3) == 0   ? value_float(1.5)
+                      : pick(2) != 0 ? value_duration(pick(5))
+                                     : value_int(pick(5)));
     }
     return pick(6) == 0 ? binary(op, lit, x) : binary(op, x, lit);
 }
@@ -247,14 +262,17 @@ static struct ql_expr *random_filter(int depth)
     switch (k) {
     case 0:
     case 1:
-    case 2: return binary(pick(3) == 0 ? QL_OR : QL_AND, random_filter(depth - 1), random_filter(depth - 1));
+    case 2:
+        return binary(pick(3) == 0 ? QL_OR : QL_AND, random_filter(depth - 1),
+                      random_filter(depth - 1));
     case 3: return unary(QL_NOT, random_filter(depth - 1));
     case 4: return unary(pick(2) != 0 ? QL_EXISTS : QL_NOT_EXISTS, random_attribute());
     case 5: return random_attribute();
     case 6: return random_intrinsic();
     case 7: return binary(random_comparison(), random_number(2), random_number(2));
     case 8: {
-        struct ql_expr *x = binary(pick(2) != 0 ? QL_REGEX : QL_NOT_REGEX, random_attribute(), literal(value_string(text("x.*"))));
+        struct ql_expr *x = binary(pick(2) != 0 ? QL_REGEX : QL_NOT_REGEX, random_attribute(),
+                                   literal(value_string(text("x.*"))));
         x->regex = REGEX;
         return x;
     }
@@ -263,7 +281,8 @@ static struct ql_expr *random_filter(int depth)
         struct ql_expr *lit = literal(random_scalar((int)pick(4)));
         if (pick(12) == 0)
             lit->value = value_duration(1);
-        return pick(6) == 0 ? binary(random_comparison(), lit, random_attribute()) : binary(random_comparison(), random_attribute(), lit);
+        return pick(6) == 0 ? binary(random_comparison(), lit, random_attribute())
+                            : binary(random_comparison(), random_attribute(), lit);
     }
     }
 }
@@ -357,7 +376,11 @@ static void found_attrs(struct found *f, const struct fake_attrs *list, struct s
     for (int pass = 0; pass < 5; pass++)
         for (uint32_t i = 0; i < list->count; i++) {
             struct value v = list->list[i].value;
-            int rank = value_is_array(v) ? 4 : v.type == VALUE_STRING ? 0 : v.type == VALUE_INT ? 1 : v.type == VALUE_FLOAT ? 2 : 3;
+            int rank = value_is_array(v)        ? 4
+                       : v.type == VALUE_STRING ? 0
+                       : v.type == VALUE_INT    ? 1
+                       : v.type == VALUE_FLOAT  ? 2
+                                                : 3;
             if (slice_eq(list->list[i].key, key) && rank == pass)
                 found_add(f, v);
         }
@@ -443,7 +466,8 @@ static bool has_triple(const struct fake_data *d, uint32_t trace)
     for (uint32_t i = 0; i < d->span_count; i++) {
         int same = 0;
         for (uint32_t k = 0; k < d->span_count; k++)
-            same += d->spans[k].trace == trace && d->spans[i].trace == trace && memcmp(d->spans[k].id.b, d->spans[i].id.b, 8) == 0;
+            same += d->spans[k].trace == trace && d->spans[i].trace == trace &&
+                    memcmp(d->spans[k].id.b, d->spans[i].id.b, 8) == 0;
         if (same > 2)
             return true;
     }
@@ -486,13 +510,16 @@ static void found_intrinsic(struct found *f, enum ql_intrinsic i, const struct p
         found_add(f, value_int(children));
         break;
     case QL_I_TRACE_DURATION: found_add(f, value_duration((int64_t)(max - min))); break;
-    case QL_I_ROOT_NAME: found_add(f, value_string(root < 0 ? text("") : p->d->spans[root].name)); break;
+    case QL_I_ROOT_NAME:
+        found_add(f, value_string(root < 0 ? text("") : p->d->spans[root].name));
+        break;
     case QL_I_ROOT_SERVICE:
         if (root >= 0)
             found_service(&service, &p->d->resources[p->d->spans[root].resource]);
         for (uint32_t k = 0; k < service.count; k++)
             if (k == 0)
-                found_add(f, service.list[k].type == VALUE_STRING ? service.list[k] : value_string(text("")));
+                found_add(f, service.list[k].type == VALUE_STRING ? service.list[k]
+                                                                  : value_string(text("")));
         if (root < 0)
             found_add(f, value_string(text("")));
         break;
@@ -557,8 +584,8 @@ static double num(struct value v)
 
 static bool by_sign(enum ql_op op, double c)
 {
-    return (op == QL_EQ && c == 0) || (op == QL_NE && c != 0) || (op == QL_LT && c < 0) || (op == QL_LE && c <= 0) || (op == QL_GT && c > 0) ||
-           (op == QL_GE && c >= 0);
+    return (op == QL_EQ && c == 0) || (op == QL_NE && c != 0) || (op == QL_LT && c < 0) ||
+           (op == QL_LE && c <= 0) || (op == QL_GT && c > 0) || (op == QL_GE && c >= 0);
 }
 
 static bool oracle_compare_numbers(enum ql_op op, struct value a, struct value b)
@@ -571,7 +598,8 @@ static bool oracle_compare_numbers(enum ql_op op, struct value a, struct value b
     return by_sign(op, x < y ? -1 : x > y);
 }
 
-static bool oracle_compare_one(enum ql_op op, struct value a, struct value b, bool is_strict, bool is_dotless)
+static bool oracle_compare_one(enum ql_op op, struct value a, struct value b, bool is_strict,
+                               bool is_dotless)
 {
     if (a.type == VALUE_STRING && b.type == VALUE_STRING) {
         bool is_match = a.s.len > 0 && a.s.ptr[0] == 'x'; /* "x.*" */
@@ -584,18 +612,21 @@ static bool oracle_compare_one(enum ql_op op, struct value a, struct value b, bo
             return oracle_compare_numbers(op, value_int(7), b);
         if (b.type == VALUE_INT && slice_eq_str(a.s, "-3"))
             return oracle_compare_numbers(op, value_int(-3), b);
-        return b.type == VALUE_FLOAT && slice_eq_str(a.s, "0.5") && oracle_compare_numbers(op, value_float(0.5), b);
+        return b.type == VALUE_FLOAT && slice_eq_str(a.s, "0.5") &&
+               oracle_compare_numbers(op, value_float(0.5), b);
     }
     if (is_strict && a.type != b.type)
         return false;
     if (is_num(a) && is_num(b))
         return oracle_compare_numbers(op, a, b);
-    if (a.type == b.type && (a.type == VALUE_BOOL || a.type == VALUE_STATUS || a.type == VALUE_KIND))
+    if (a.type == b.type &&
+        (a.type == VALUE_BOOL || a.type == VALUE_STATUS || a.type == VALUE_KIND))
         return op == QL_EQ ? a.i == b.i : op == QL_NE && a.i != b.i;
     return false;
 }
 
-static bool oracle_compare(enum ql_op op, struct value a, struct value b, bool is_strict, bool is_dotless)
+static bool oracle_compare(enum ql_op op, struct value a, struct value b, bool is_strict,
+                           bool is_dotless)
 {
     if (value_is_array(a) && value_is_array(b))
         return false;
@@ -605,7 +636,8 @@ static bool oracle_compare(enum ql_op op, struct value a, struct value b, bool i
     for (uint32_t i = 0; value_is_array(b) && i < b.array.count; i++)
         if (oracle_compare_one(op, a, b.array.items[i], is_strict, is_dotless))
             return true;
-    return !value_is_array(a) && !value_is_array(b) && oracle_compare_one(op, a, b, is_strict, is_dotless);
+    return !value_is_array(a) && !value_is_array(b) &&
+           oracle_compare_one(op, a, b, is_strict, is_dotless);
 }
 
 static struct value oracle_arithmetic(enum ql_op op, struct value a, struct value b)
@@ -665,7 +697,9 @@ static bool oracle_unary(const struct ql_expr *x, const struct place *p)
 
     if (x->op == QL_EXISTS || x->op == QL_NOT_EXISTS) {
         oracle_values(&inner->attribute, p, &f);
-        bool is_bound = inner->attribute.scope == QL_SCOPE_EVENT ? p->event != NULL : inner->attribute.scope != QL_SCOPE_LINK || p->link != NULL;
+        bool is_bound = inner->attribute.scope == QL_SCOPE_EVENT
+                            ? p->event != NULL
+                            : inner->attribute.scope != QL_SCOPE_LINK || p->link != NULL;
         return x->op == QL_EXISTS ? f.count > 0 : is_bound && f.count == 0;
     }
     for (; inner->kind == QL_EXPR_UNARY && inner->op == QL_NOT; inner = inner->left)
@@ -695,12 +729,17 @@ static struct value oracle_binary(const struct ql_expr *x, const struct place *p
         const struct ql_expr *swap = l;
         l = r;
         r = swap;
-        op = op == QL_LT ? QL_GT : op == QL_GT ? QL_LT : op == QL_LE ? QL_GE : op == QL_GE ? QL_LE : op;
+        op = op == QL_LT   ? QL_GT
+             : op == QL_GT ? QL_LT
+             : op == QL_LE ? QL_GE
+             : op == QL_GE ? QL_LE
+                           : op;
     }
     if (l->kind == QL_EXPR_ATTRIBUTE && r->kind == QL_EXPR_STATIC) {
         oracle_values(&l->attribute, p, &f);
         for (uint32_t i = 0; i < f.count; i++)
-            if (oracle_compare(op, f.list[i], r->value, l->attribute.intrinsic == QL_I_NONE, l->attribute.is_dotless))
+            if (oracle_compare(op, f.list[i], r->value, l->attribute.intrinsic == QL_I_NONE,
+                               l->attribute.is_dotless))
                 return value_bool(true);
         return value_bool(false);
     }
@@ -714,7 +753,9 @@ static struct value oracle_eval(const struct ql_expr *x, const struct place *p)
 
     switch (x->kind) {
     case QL_EXPR_STATIC: return x->value;
-    case QL_EXPR_ATTRIBUTE: oracle_values(&x->attribute, p, &f); return f.count > 0 ? f.list[0] : VALUE_NONE;
+    case QL_EXPR_ATTRIBUTE:
+        oracle_values(&x->attribute, p, &f);
+        return f.count > 0 ? f.list[0] : VALUE_NONE;
     case QL_EXPR_BINARY: return oracle_binary(x, p);
     case QL_EXPR_UNARY: break;
     }
@@ -732,7 +773,8 @@ static unsigned mentions(const struct ql_expr *x)
         return 0;
     if (x->kind == QL_EXPR_ATTRIBUTE) {
         enum ql_intrinsic i = x->attribute.intrinsic;
-        if (x->attribute.scope == QL_SCOPE_EVENT || i == QL_I_EVENT_NAME || i == QL_I_EVENT_TIME_SINCE_START)
+        if (x->attribute.scope == QL_SCOPE_EVENT || i == QL_I_EVENT_NAME ||
+            i == QL_I_EVENT_TIME_SINCE_START)
             return 1;
         return x->attribute.scope == QL_SCOPE_LINK || i == QL_I_LINK_SPAN_ID ? 2 : 0;
     }
@@ -743,7 +785,8 @@ static bool oracle_matches(const struct fake_data *d, const struct ql_expr *x, u
 {
     const struct fake_span *s = &d->spans[span];
     unsigned m = mentions(x);
-    uint32_t events = (m & 1) != 0 && s->event_count > 0 ? s->event_count : 1, links = (m & 2) != 0 && s->link_count > 0 ? s->link_count : 1;
+    uint32_t events = (m & 1) != 0 && s->event_count > 0 ? s->event_count : 1,
+             links = (m & 2) != 0 && s->link_count > 0 ? s->link_count : 1;
 
     for (uint32_t e = 0; e < events; e++)
         for (uint32_t l = 0; l < links; l++) {
@@ -786,7 +829,9 @@ static bool stands(const struct fake_data *d, enum ql_op op, uint32_t a, uint32_
     switch ((int)op) {
     case QL_CHILD: return pb == (int)a && !is_root(&d->spans[b]);
     case QL_PARENT: return pa == (int)b && !is_root(&d->spans[a]);
-    case QL_SIBLING: return a != b && is_root(&d->spans[a]) == is_root(&d->spans[b]) && (is_root(&d->spans[a]) || pa == pb);
+    case QL_SIBLING:
+        return a != b && is_root(&d->spans[a]) == is_root(&d->spans[b]) &&
+               (is_root(&d->spans[a]) || pa == pb);
     default: break;
     }
     uint32_t low = op == QL_DESCENDANT ? b : a, high = op == QL_DESCENDANT ? a : b;
@@ -798,7 +843,8 @@ static bool stands(const struct fake_data *d, enum ql_op op, uint32_t a, uint32_
     return false;
 }
 
-static void oracle_structure(const struct fake_data *d, enum ql_op op, const struct oset *a, const struct oset *b, struct oset *ret)
+static void oracle_structure(const struct fake_data *d, enum ql_op op, const struct oset *a,
+                             const struct oset *b, struct oset *ret)
 {
     bool is_negated = op >= QL_NOT_CHILD && op <= QL_NOT_SIBLING, is_union = op >= QL_UNION_CHILD;
     enum ql_op plain = is_negated ? op - 5 : is_union ? op - 10 : op;
@@ -815,7 +861,8 @@ static void oracle_structure(const struct fake_data *d, enum ql_op op, const str
     }
 }
 
-static struct oset oracle_spanset(const struct fake_data *d, const struct ql_spanset *s, const struct oset *in)
+static struct oset oracle_spanset(const struct fake_data *d, const struct ql_spanset *s,
+                                  const struct oset *in)
 {
     struct oset r = {.value_count = 0};
 
@@ -839,7 +886,8 @@ static struct oset oracle_spanset(const struct fake_data *d, const struct ql_spa
 static struct value oracle_one(const struct fake_data *d, const struct ql_expr *x, uint32_t span)
 {
     const struct fake_span *s = &d->spans[span];
-    struct place p = {d, span, s->event_count > 0 ? &s->events[0] : NULL, s->link_count > 0 ? &s->links[0] : NULL};
+    struct place p = {d, span, s->event_count > 0 ? &s->events[0] : NULL,
+                      s->link_count > 0 ? &s->links[0] : NULL};
 
     return oracle_eval(x, &p);
 }
@@ -850,7 +898,8 @@ static int number_cmp(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static struct value oracle_aggregate(const struct fake_data *d, const struct ql_scalar *s, const struct oset *set)
+static struct value oracle_aggregate(const struct fake_data *d, const struct ql_scalar *s,
+                                     const struct oset *set)
 {
     double list[SPANS_MAX];
     struct value best = VALUE_NONE;
@@ -860,7 +909,8 @@ static struct value oracle_aggregate(const struct fake_data *d, const struct ql_
 
     for (uint32_t i = 0; i < d->span_count; i++) {
         spans += set->in[i];
-        struct value v = set->in[i] && s->argument != NULL ? oracle_one(d, s->argument, i) : VALUE_NONE;
+        struct value v =
+            set->in[i] && s->argument != NULL ? oracle_one(d, s->argument, i) : VALUE_NONE;
         if (!is_num(v))
             continue;
         list[n++] = num(v);
@@ -879,9 +929,12 @@ static struct value oracle_aggregate(const struct fake_data *d, const struct ql_
     if (s->aggregate == QL_MIN || s->aggregate == QL_MAX)
         return best;
     if (s->aggregate == QL_SUM)
-        return ints == n ? value_int(sum) : durations == n ? value_duration(sum) : value_float(real);
+        return ints == n        ? value_int(sum)
+               : durations == n ? value_duration(sum)
+                                : value_float(real);
     if (s->aggregate == QL_AVG)
-        return durations == n ? value_duration(sum / n) : value_float(ints == n ? (double)sum / n : real / n);
+        return durations == n ? value_duration(sum / n)
+                              : value_float(ints == n ? (double)sum / n : real / n);
     qsort(list, n, sizeof list[0], number_cmp);
     double h = s->quantile * (n - 1);
     uint32_t k = (uint32_t)floor(h);
@@ -907,7 +960,8 @@ static bool same_value(struct value a, struct value b)
     return a.array.count == b.array.count;
 }
 
-static void oracle_group(const struct fake_data *d, const struct ql_expr *by, const struct oset *in, struct osets *out)
+static void oracle_group(const struct fake_data *d, const struct ql_expr *by, const struct oset *in,
+                         struct osets *out)
 {
     uint32_t from = out->count;
 
@@ -928,7 +982,8 @@ static void oracle_group(const struct fake_data *d, const struct ql_expr *by, co
     }
 }
 
-static void oracle_stage(const struct fake_data *d, const struct ql_stage *s, const struct osets *in, struct osets *out)
+static void oracle_stage(const struct fake_data *d, const struct ql_stage *s,
+                         const struct osets *in, struct osets *out)
 {
     out->count = 0;
     for (uint32_t i = 0; i < in->count; i++) {
@@ -960,7 +1015,8 @@ static void oracle_stage(const struct fake_data *d, const struct ql_stage *s, co
     }
 }
 
-static void oracle_trace(const struct fake_data *d, const struct ql_pipeline *p, uint32_t trace, struct osets *ret)
+static void oracle_trace(const struct fake_data *d, const struct ql_pipeline *p, uint32_t trace,
+                         struct osets *ret)
 {
     struct osets *a = ARENA_NEW(A, struct osets), *b = ARENA_NEW(A, struct osets);
 
@@ -981,14 +1037,16 @@ static const struct fake_data *SORTING;
 
 static int span_cmp(const void *a, const void *b)
 {
-    const struct fake_span *x = &SORTING->spans[*(const uint32_t *)a], *y = &SORTING->spans[*(const uint32_t *)b];
+    const struct fake_span *x = &SORTING->spans[*(const uint32_t *)a],
+                           *y = &SORTING->spans[*(const uint32_t *)b];
 
     if (x->start_ns != y->start_ns)
         return x->start_ns < y->start_ns ? -1 : 1;
     return memcmp(x->id.b, y->id.b, 8);
 }
 
-static bool same_set(const struct fake_data *d, const struct oset *o, const struct result_spanset *s, uint32_t spss)
+static bool same_set(const struct fake_data *d, const struct oset *o,
+                     const struct result_spanset *s, uint32_t spss)
 {
     uint32_t rows[SPANS_MAX], n = 0;
 
@@ -998,7 +1056,8 @@ static bool same_set(const struct fake_data *d, const struct oset *o, const stru
     SORTING = d;
     qsort(rows, n, sizeof rows[0], span_cmp);
     spss = spss == 0 ? 3 : spss;
-    if (s->matched != n || s->span_count != (n < spss ? n : spss) || s->attribute_count != o->value_count)
+    if (s->matched != n || s->span_count != (n < spss ? n : spss) ||
+        s->attribute_count != o->value_count)
         return false;
     for (uint32_t i = 0; i < s->span_count; i++) {
         const struct fake_span *p = &d->spans[rows[i]];
@@ -1008,27 +1067,31 @@ static bool same_set(const struct fake_data *d, const struct oset *o, const stru
     for (uint32_t i = 0; i < s->attribute_count; i++) {
         struct value v = o->values[i];
         if (v.type == VALUE_STATUS || v.type == VALUE_KIND)
-            v = value_string(slice_str(v.type == VALUE_STATUS ? value_status_name(v.i) : value_kind_name(v.i)));
+            v = value_string(
+                slice_str(v.type == VALUE_STATUS ? value_status_name(v.i) : value_kind_name(v.i)));
         if (!same_value(v, s->attributes[i].value))
             return false;
     }
     return true;
 }
 
-static bool same_trace(const struct fake_data *d, uint32_t trace, const struct osets *o, const struct result_trace *t, uint32_t spss)
+static bool same_trace(const struct fake_data *d, uint32_t trace, const struct osets *o,
+                       const struct result_trace *t, uint32_t spss)
 {
     uint64_t min, max;
     int root = oracle_root(d, trace);
     struct slice name = root < 0 ? text("") : d->spans[root].name;
 
     oracle_times(d, trace, &min, &max);
-    if (!trace_id_eq(d->traces[trace], t->id) || t->start_ns != min || t->duration_ns != max - min || !slice_eq(name, t->root_name) ||
+    if (!trace_id_eq(d->traces[trace], t->id) || t->start_ns != min ||
+        t->duration_ns != max - min || !slice_eq(name, t->root_name) ||
         o->count != t->spanset_count)
         return false;
     bool used[SETS_MAX] = {false};
     for (uint32_t i = 0; i < o->count; i++) {
         uint32_t k = 0;
-        while (k < t->spanset_count && (used[k] || !same_set(d, &o->list[i], &t->spansets[k], spss)))
+        while (k < t->spanset_count &&
+               (used[k] || !same_set(d, &o->list[i], &t->spansets[k], spss)))
             k++;
         if (k == t->spanset_count)
             return false;
@@ -1054,7 +1117,9 @@ static bool trace_before(const struct fake_data *d, uint32_t a, uint32_t b)
 static void check_query(const struct fake_data *d, const struct ql_query *ql, uint64_t seed)
 {
     static const uint32_t spss_of[] = {0, 1, 5, 100};
-    struct engine_query q = {.ql = ql, .limit = pick(3) == 0 ? LIMIT - 2 + pick(3) : 20, .spans_per_spanset = spss_of[pick(4)]};
+    struct engine_query q = {.ql = ql,
+                             .limit = pick(3) == 0 ? LIMIT - 2 + pick(3) : 20,
+                             .spans_per_spanset = spss_of[pick(4)]};
     struct search_result got = {0};
     uint32_t order[TRACES_MAX], n = 0, k = 0;
 
@@ -1090,11 +1155,13 @@ static void check_query(const struct fake_data *d, const struct ql_query *ql, ui
             assert_true(got.is_cut);
             break;
         }
-        if (k >= got.trace_count || !same_trace(d, order[i], want, &got.traces[k], q.spans_per_spanset)) {
+        if (k >= got.trace_count ||
+            !same_trace(d, order[i], want, &got.traces[k], q.spans_per_spanset)) {
             struct buf b;
             buf_init(&b, 1 << 20);
             ql_dump(&b, ql);
-            fail_msg("seed %llu: trace %u differs: %.*s", (unsigned long long)seed, order[i], (int)b.len, (const char *)b.ptr);
+            fail_msg("seed %llu: trace %u differs: %.*s", (unsigned long long)seed, order[i],
+                     (int)b.len, (const char *)b.ptr);
         }
         k++;
     }
@@ -1108,7 +1175,7 @@ static void test_against_oracle(void **state)
     struct arena a;
     struct rng r;
     const char *env = getenv("SEED");
-    uint64_t first = env != NULL ? strtoull(env, NULL, 10) : 1, seeds = env != NULL ? 1 : 12000;
+    uint64_t first = env != NULL ? strtoull(env, NULL, 10) : 1, seeds = env != NULL ? 1 : 20000;
     int64_t begin = clock_mono_ns(&clock_system);
 
     assert_int_equal(regex_compile(text("x.*"), &REGEX, NULL), ERR_OK);
@@ -1122,7 +1189,8 @@ static void test_against_oracle(void **state)
         struct ql_query ql = {.pipeline = random_pipeline()};
         check_query(d, &ql, seed);
     }
-    print_message("%llu queries in %lld ms\n", (unsigned long long)seeds, (long long)(clock_mono_ns(&clock_system) - begin) / 1000000);
+    print_message("%llu queries in %lld ms\n", (unsigned long long)seeds,
+                  (long long)(clock_mono_ns(&clock_system) - begin) / 1000000);
     arena_release(&a);
     regex_free(REGEX);
 }
