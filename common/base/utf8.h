@@ -41,4 +41,14 @@ static inline bool utf8_is_valid(struct slice s)
     return true;
 }
 
+/* The longest length up to `max` that does not cut a character of valid UTF-8 in two. */
+static inline size_t utf8_cut(struct slice s, size_t max)
+{
+    if (s.len <= max)
+        return s.len;
+    while (max > 0 && (s.ptr[max] & 0xc0) == 0x80)
+        max--;
+    return max;
+}
+
 #endif

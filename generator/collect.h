@@ -1,0 +1,27 @@
+/*
+ * collect.h - series as Prometheus remote-write 1.0 requests: protobuf WriteRequests, snappy-compressed.
+ *
+ * Source:  prometheus/prompb: WriteRequest.timeseries(1); TimeSeries.labels(1) samples(2) exemplars(3); Label.name(1) value(2); Sample.value(1) timestamp(2, ms);
+ *          Exemplar.labels(1) value(2) timestamp(3).  Labels are sorted by name.
+ *          A new series is written as 0 first and with its value at the next collection, so that rate() sees its first increase.
+ * Threads: owned by the intake thread.
+ */
+#ifndef VIVACE_GENERATOR_COLLECT_H
+#define VIVACE_GENERATOR_COLLECT_H
+
+#include "generator/tenant.h"
+
+/* One finished request: snappy block, borrowed during the call. */
+typedef enum err collect_fn(void *arg, struct slice request, uint32_t samples, uint32_t exemplars);
+
+struct collect_options {
+    const char *instance; /* __metrics_gen_instance */
+    int64_t now_ns;
+    uint32_t samples_per_request;
+    collect_fn *done;
+    void *arg;
+};
+/* Writes all series of a tenant; exemplars are cleared when written. */
+MUST_CHECK enum err collect_run(struct tenant *t, const struct collect_options *o);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * tenant.h - one tenant's processors: routed OTLP bytes in, series and edges.
+ *
+ * Threads: owned by the intake thread.
+ */
+#ifndef VIVACE_GENERATOR_TENANT_H
+#define VIVACE_GENERATOR_TENANT_H
+
+#include "common/obs/metrics.h"
+#include "generator/service_graph.h"
+#include "generator/span_metrics.h"
+
+struct tenant {
+    struct tenant *next;
+    char name[151];
+    const struct config *config;
+    struct arena arena;
+    struct attributes attributes;
+    struct span_metrics spans;
+    struct service_graph graph;
+    bool has_spans, has_graph;
+    struct metric_cell *received, *received_spans, *bytes, *active_series, *edges, *expired,
+        *dropped, *added, *removed, *limited;
+};
+
+MUST_CHECK enum err tenant_new(const struct config *c, const char *name, struct budget *budget,
+                               struct tenant **ret);
+void tenant_free(struct tenant *t);
+/* Takes the spans of a checked OTLP request that came at received_ns; spans that end further from it than the slack are left out and counted.
+ * is_replay: the self-metrics are not counted again. */
+MUST_CHECK enum err tenant_take(struct tenant *t, struct slice otlp, int64_t received_ns);
+void tenant_update_metrics(struct tenant *t);
+
+#endif
