@@ -44,7 +44,7 @@ DOORS = [
     (r"lz4.*\.h", r"common/codec/(lz4|inflate)[a-z0-9_]*\.c|common/store/[a-z0-9_]*\.c"),
     (r"zstd.*\.h", r"common/codec/inflate[a-z_]*\.c"),
     (r"zlib\.h|libdeflate\.h", r"common/codec/(inflate|deflate|gzip)[a-z_]*\.c|common/net/http_server[a-z0-9_]*\.c"),
-    (r"snappy.*\.h", r"common/codec/inflate[a-z_]*\.c|generator/remote_write[a-z_]*\.c"),
+    (r"snappy.*\.h", r"common/codec/inflate[a-z_]*\.c|common/codec/snappy_block\.c"),
     (r"yaml\.h", r"common/app/config[a-z_]*\.[ch]"),
     (r"protobuf-c/.*|.*\.pb-c\.h", r"(common/[a-z]+/|%s)[a-z0-9_]*_pb\.[ch]|%s[a-z0-9_]*\.[ch]" % (ROOM, ROOM)),
     (r"re2/.*", r"common/query/regex\.cc"),
