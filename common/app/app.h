@@ -3,7 +3,9 @@
  *
  * Order:   proc_init, flags, config, budget, loops, own HTTP (/live 200, /ready 503), room start, control lane, ready; SIGTERM or SIGINT: state DRAINING, /ready
  *          503, shutdown_delay, room drain (deadline graceful_shutdown_timeout), room stop, exit 0.
- * Own HTTP: /ready /live /metrics /status /status/version /status/config /status/members /api/status/buildinfo; anything else goes to the room.
+ * Own HTTP: /ready /live /metrics /status /status/version /status/services /status/endpoints /api/status/buildinfo; anything else goes to the room
+ *          (/status/members too, which has the members).  /status/config /flush /shutdown: on the querier and the distributor only on the admin
+ *          listener, which has all of the above too; the room need not tell them apart.
  * Threads: main thread runs app_main; the room's http runs on loop threads.
  * Exit:    0 clean, 1 configuration or start failure (one clear line), 75 the disk failed (see storage), 78 data directory held by another process.
  */
@@ -40,15 +42,15 @@ struct app_room {
     /* State for hello and /ready: ACTIVE is ready; `ret_text` (256 bytes) says why not. */
     enum member_state (*state)(void *room, char *ret_text);
     bool (*http)(void *room, struct http_req *req); /* false: not mine (404).  May be NULL. */
-    void (*drain)(
-        void
-            *room); /* stop taking in new work, finish what is in flight, make it durable; blocks */
+    /* Stop taking in new work, finish what is in flight, make it durable; blocks. */
+    void (*drain)(void *room);
     void (*stop)(void *room); /* free everything */
 };
 
 int app_main(int argc, char **argv, const struct app_room *room);
 
-/* For rooms whose disk has failed for good: the process drains and exits with this code. */
+/* The process drains and exits with this code: for rooms whose disk has failed for good; 0 for /shutdown.  Called by a room's start that
+ * then fails, it sets the exit code (78). */
 void app_fail(int exit_code);
 
 /* Reports the route of a request for tempo_request_duration_seconds{method,route,status_code,ws}. */
