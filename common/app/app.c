@@ -1,12 +1,5 @@
 #include "common/app/app.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include "common/app/app_priv.h"
 #include "common/base/hash.h"
 #include "common/base/num.h"
@@ -16,6 +9,13 @@
 #include "common/obs/metrics.h"
 #include "common/sys/proc.h"
 #include "common/sys/thread.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum {
     CONTROL_RECEIVE_BYTES_MAX = 64 << 10,
@@ -99,14 +99,19 @@ static bool target_is_ours(const char *target, const char *role)
     static const struct {
         const char *tempo, *role;
     } names[] = {
-        {"query-frontend", "querier"},        {"metrics-generator", "generator"}, {"metrics-generator-no-local-blocks", "generator"}, {"all", NULL},
-        {"scalable-single-binary", NULL},     {"all-3.0", NULL},
+        {"query-frontend", "querier"},
+        {"metrics-generator", "generator"},
+        {"metrics-generator-no-local-blocks", "generator"},
+        {"all", NULL},
+        {"scalable-single-binary", NULL},
+        {"all-3.0", NULL},
     };
 
     if (strcmp(target, role) == 0)
         return true;
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(target, names[i].tempo) == 0 && (names[i].role == NULL || strcmp(names[i].role, role) == 0))
+        if (strcmp(target, names[i].tempo) == 0 &&
+            (names[i].role == NULL || strcmp(names[i].role, role) == 0))
             return true;
     return false;
 }
@@ -119,7 +124,8 @@ static void settle_identity(struct app_process *p)
     if (own[0] != '\0')
         (void)snprintf(p->app.instance_id, sizeof p->app.instance_id, "%s", own);
     else
-        (void)snprintf(p->app.instance_id, sizeof p->app.instance_id, "%.*s-%s", (int)(MEMBER_ID_BYTES_MAX - 1 - strlen(p->room->role)), proc_hostname(),
+        (void)snprintf(p->app.instance_id, sizeof p->app.instance_id, "%.*s-%s",
+                       (int)(MEMBER_ID_BYTES_MAX - 1 - strlen(p->room->role)), proc_hostname(),
                        p->room->role);
     rng_bytes_secure(boot, sizeof boot);
     for (unsigned i = 0; i < sizeof boot; i++)
@@ -188,8 +194,10 @@ static enum err start(struct app_process *p, struct err_detail *detail)
     if (e != ERR_OK)
         return e;
     atomic_store(&p->phase, APP_RUNNING);
-    log_info("started", LOG_STR("version", VIVACE_VERSION), LOG_STR("instance", p->app.instance_id), LOG_UINT("http_port", http_server_port(p->http)),
-             LOG_UINT("admin_port", p->admin != NULL ? http_server_port(p->admin) : 0), LOG_STR("control", rpc_server_url(p->control)),
+    log_info("started", LOG_STR("version", VIVACE_VERSION), LOG_STR("instance", p->app.instance_id),
+             LOG_UINT("http_port", http_server_port(p->http)),
+             LOG_UINT("admin_port", p->admin != NULL ? http_server_port(p->admin) : 0),
+             LOG_STR("control", rpc_server_url(p->control)),
              LOG_UINT("memory_limit_bytes", p->app.memory.limit_bytes));
     return ERR_OK;
 }
@@ -202,18 +210,21 @@ static bool wait_for_end(struct app_process *p, int64_t timeout_ns)
     int64_t end_ns = clock_mono_ns(p->app.clock) + timeout_ns;
 
     for (;;) {
-        struct pollfd fds[2] = {{.fd = p->signal_fd, .events = POLLIN}, {.fd = atomic_load(&wake_fd), .events = POLLIN}};
+        struct pollfd fds[2] = {{.fd = p->signal_fd, .events = POLLIN},
+                                {.fd = atomic_load(&wake_fd), .events = POLLIN}};
         int64_t left_ns = end_ns - clock_mono_ns(p->app.clock);
         uint64_t ignored;
 
         if (timeout_ns >= 0 && left_ns <= 0)
             return false;
-        if (poll(fds, 2, timeout_ns < 0 ? -1 : (int)(left_ns / NS_PER_MS + 1)) < 0 && errno != EINTR)
+        if (poll(fds, 2, timeout_ns < 0 ? -1 : (int)(left_ns / NS_PER_MS + 1)) < 0 &&
+            errno != EINTR)
             return true;
         int signal_number = proc_signal_read(p->signal_fd);
         if (signal_number == SIGTERM || signal_number == SIGINT)
             return true;
-        if ((fds[1].revents & POLLIN) != 0 && read(fds[1].fd, &ignored, sizeof ignored) == (ssize_t)sizeof ignored)
+        if ((fds[1].revents & POLLIN) != 0 &&
+            read(fds[1].fd, &ignored, sizeof ignored) == (ssize_t)sizeof ignored)
             return true;
     }
 }
@@ -254,7 +265,8 @@ static void drain_room(struct app_process *p, void *room)
             int64_t left_ns = end_ns - clock_mono_ns(p->app.clock);
 
             if (left_ns <= 0 || (!cond_wait(&d.done, &d.lock, left_ns) && !d.is_done)) {
-                log_error("drain_timed_out", LOG_NS("after", p->config.graceful_shutdown_timeout_ns));
+                log_error("drain_timed_out",
+                          LOG_NS("after", p->config.graceful_shutdown_timeout_ns));
                 _exit(1);
             }
         }
@@ -279,7 +291,8 @@ static void drain_http(struct app_process *p)
     if (p->admin != NULL)
         http_server_drain(p->admin);
     while (clock_mono_ns(p->app.clock) < end_ns &&
-           ((p->http != NULL && http_server_in_flight(p->http) > 0) || (p->admin != NULL && http_server_in_flight(p->admin) > 0)))
+           ((p->http != NULL && http_server_in_flight(p->http) > 0) ||
+            (p->admin != NULL && http_server_in_flight(p->admin) > 0)))
         sleep_ms(5);
 }
 
@@ -313,7 +326,10 @@ static int ask_health(const char *url)
 {
     struct http_client *client;
     struct err_detail detail = {0};
-    struct http_call call = {.method = "GET", .url = url, .timeout_ns = 5 * NS_PER_S, .body_bytes_max = HEALTH_BODY_BYTES_MAX};
+    struct http_call call = {.method = "GET",
+                             .url = url,
+                             .timeout_ns = 5 * NS_PER_S,
+                             .body_bytes_max = HEALTH_BODY_BYTES_MAX};
     unsigned status = 0;
     struct buf body;
 
@@ -382,6 +398,17 @@ static int run_printing_flags(const struct app_flags *f, const char *program, co
     return EXIT_NONE;
 }
 
+static int print_config(const struct config *c)
+{
+    struct buf out;
+
+    buf_init(&out, 4 << 20);
+    config_write_yaml(c, false, &out);
+    bool is_written = buf_err(&out) == ERR_OK && fwrite(out.ptr, 1, out.len, stdout) == out.len;
+    buf_release(&out);
+    return is_written ? 0 : 1;
+}
+
 static int verify(const struct config_warning *warnings)
 {
     for (const struct config_warning *w = warnings; w != NULL; w = w->next)
@@ -415,7 +442,8 @@ static int run(struct app_process *p)
     atomic_store(&wake_fd, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     enum err e = start(p, &detail);
     if (e != ERR_OK) {
-        (void)fprintf(stderr, "%s: can not start: %s\n", p->room->role, detail.text[0] != '\0' ? detail.text : err_name(e));
+        (void)fprintf(stderr, "%s: can not start: %s\n", p->room->role,
+                      detail.text[0] != '\0' ? detail.text : err_name(e));
         code = 1;
     } else {
         (void)wait_for_end(p, -1);
@@ -453,13 +481,17 @@ int app_main(int argc, char **argv, const struct app_room *room)
     int code = run_printing_flags(&flags, argv[0], room->role);
     if (code != EXIT_NONE)
         return code;
-    if (config_load(flags.config_file, flags.expand_env, flags.keys, flags.key_count, &p->config, &p->warnings, &detail) != ERR_OK) {
+    if (config_load(flags.config_file, flags.expand_env, flags.keys, flags.key_count, &p->config,
+                    &p->warnings, &detail) != ERR_OK) {
         (void)fprintf(stderr, "%s: failed parsing config: %s\n", room->role, detail.text);
         return 1;
     }
     if (!target_is_ours(p->config.target, room->role)) {
-        (void)fprintf(stderr, "%s: target %s is not this binary's; it runs %s\n", room->role, p->config.target, room->role);
+        (void)fprintf(stderr, "%s: target %s is not this binary's; it runs %s\n", room->role,
+                      p->config.target, room->role);
         code = 1;
+    } else if (flags.print) {
+        code = print_config(&p->config);
     } else {
         code = flags.verify ? verify(p->warnings) : run(p);
     }

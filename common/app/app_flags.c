@@ -1,6 +1,6 @@
-#include <assert.h>
-
 #include "common/app/app_priv.h"
+
+#include <assert.h>
 
 static bool is(const char *name, size_t len, const char *word)
 {
@@ -14,10 +14,15 @@ static bool *own_switch(struct app_flags *f, const char *name, size_t len)
         const char *name;
         bool *value;
     } switches[] = {
-        {"config.expand-env", &f->expand_env},         {"config.verify", &f->verify},
-        {"config.print-defaults", &f->print_defaults}, {"config.reference", &f->reference},
-        {"version", &f->version},                      {"health", &f->health},
-        {"help", &f->help},                            {"h", &f->help},
+        {"config.expand-env", &f->expand_env},
+        {"config.verify", &f->verify},
+        {"config.print", &f->print},
+        {"config.print-defaults", &f->print_defaults},
+        {"config.reference", &f->reference},
+        {"version", &f->version},
+        {"health", &f->health},
+        {"help", &f->help},
+        {"h", &f->help},
     };
 
     for (unsigned i = 0; i < sizeof switches / sizeof switches[0]; i++)
@@ -26,18 +31,21 @@ static bool *own_switch(struct app_flags *f, const char *name, size_t len)
     return NULL;
 }
 
-static enum err set_switch(bool *ret, const char *name, const char *value, struct err_detail *detail)
+static enum err set_switch(bool *ret, const char *name, const char *value,
+                           struct err_detail *detail)
 {
     if (value == NULL || strcmp(value, "true") == 0 || strcmp(value, "1") == 0)
         *ret = true;
     else if (strcmp(value, "false") == 0 || strcmp(value, "0") == 0)
         *ret = false;
     else
-        return err_detail_set(detail, ERR_INVALID, "-%.80s: \"%.80s\" is not true or false", name, value);
+        return err_detail_set(detail, ERR_INVALID, "-%.80s: \"%.80s\" is not true or false", name,
+                              value);
     return ERR_OK;
 }
 
-static enum err set_value(struct app_flags *f, char *name, const char *value, struct err_detail *detail)
+static enum err set_value(struct app_flags *f, char *name, const char *value,
+                          struct err_detail *detail)
 {
     if (strcmp(name, "config.file") == 0) {
         f->config_file = value;
@@ -52,7 +60,8 @@ static enum err set_value(struct app_flags *f, char *name, const char *value, st
 }
 
 /* -x=y, -x y, --x=y, --x y; a boolean takes no value of its own, as in Go's flag package. */
-enum err app_flags_parse(int argc, char **argv, struct app_flags *ret, struct err_detail *reterr_detail)
+enum err app_flags_parse(int argc, char **argv, struct app_flags *ret,
+                         struct err_detail *reterr_detail)
 {
     struct app_flags f = {.health_url = "http://localhost:3200/ready"};
     enum err e = ERR_OK;
@@ -62,7 +71,8 @@ enum err app_flags_parse(int argc, char **argv, struct app_flags *ret, struct er
         char *name = argv[i];
 
         if (name[0] != '-' || name[1] == '\0')
-            return err_detail_set(reterr_detail, ERR_INVALID, "unexpected argument \"%.80s\"; flags begin with -", name);
+            return err_detail_set(reterr_detail, ERR_INVALID,
+                                  "unexpected argument \"%.80s\"; flags begin with -", name);
         name += name[1] == '-' ? 2 : 1;
         char *equals = strchr(name, '=');
         size_t len = equals == NULL ? strlen(name) : (size_t)(equals - name);
@@ -89,16 +99,18 @@ enum err app_flags_parse(int argc, char **argv, struct app_flags *ret, struct er
 
 void app_flags_help(const char *program)
 {
-    printf("usage: %s [-config.file=tempo.yml] [flags]\n\n"
-           "  -config.file=FILE        the configuration; without it: defaults\n"
-           "  -config.expand-env       replace ${VAR}, ${VAR:-default} in the file\n"
-           "  -config.verify           check the configuration, print its warnings, end with 1 if there are any\n"
-           "  -config.print-defaults   print every key with its default\n"
-           "  -config.reference        print the reference page of all keys\n"
-           "  -target=NAME             'all' or this binary's own name\n"
-           "  -health                  ask a running process whether it is ready; end with 0 or 1\n"
-           "  -health.url=URL          where to ask (http://localhost:3200/ready)\n"
-           "  -version                 print the version\n\n"
-           "Every key is a flag too: -server.http-listen-port=3201.  See deploy/configuration.md.\n",
-           program);
+    printf(
+        "usage: %s [-config.file=tempo.yml] [flags]\n\n"
+        "  -config.file=FILE        the configuration; without it: defaults\n"
+        "  -config.expand-env       replace ${VAR}, ${VAR:-default} in the file\n"
+        "  -config.verify           check the configuration, print its warnings, end with 1 if there are any\n"
+        "  -config.print            print every key as file and flags set it; secrets as <secret>\n"
+        "  -config.print-defaults   print every key with its default\n"
+        "  -config.reference        print the reference page of all keys\n"
+        "  -target=NAME             'all' or this binary's own name\n"
+        "  -health                  ask a running process whether it is ready; end with 0 or 1\n"
+        "  -health.url=URL          where to ask (http://localhost:3200/ready)\n"
+        "  -version                 print the version\n\n"
+        "Every key is a flag too: -server.http-listen-port=3201.  See deploy/configuration.md.\n",
+        program);
 }

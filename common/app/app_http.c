@@ -1,8 +1,8 @@
-#include <assert.h>
-#include <sys/utsname.h>
-
 #include "common/app/app_priv.h"
 #include "common/obs/metrics.h"
+
+#include <assert.h>
+#include <sys/utsname.h>
 
 enum { BODY_BYTES_MAX = 1 << 20, HEADER_BYTES_MAX = 64 << 10, PAGE_BYTES_MAX = 4 << 20 };
 
@@ -15,7 +15,8 @@ static void reply_page(struct http_req *req, const char *content_type, struct bu
     if (buf_err(page) != ERR_OK)
         http_reply_text(req, 503, TEXT, "%s\n", err_name(buf_err(page)));
     else
-        http_reply(req, &(struct http_reply){.status = 200, .headers = &header, .header_count = 1, .body = page});
+        http_reply(req, &(struct http_reply){
+                            .status = 200, .headers = &header, .header_count = 1, .body = page});
     buf_release(page);
 }
 
@@ -40,9 +41,10 @@ static unsigned reply_ready(struct app_process *p, struct http_req *req)
         http_reply_text(req, 503, TEXT, "Application is stopping\n");
     else if (app_room_state(p, text) != MEMBER_ACTIVE)
         http_reply_text(req, 503, TEXT, "%s not ready: %s\n",
-                        strcmp(p->room->role, "querier") == 0 ? "Query Frontend" : strcmp(p->room->role, "ingester") == 0 ? "Ingester"
-                        : strcmp(p->room->role, "generator") == 0                                                        ? "Generator"
-                                                                                                                         : "Distributor",
+                        strcmp(p->room->role, "querier") == 0     ? "Query Frontend"
+                        : strcmp(p->room->role, "ingester") == 0  ? "Ingester"
+                        : strcmp(p->room->role, "generator") == 0 ? "Generator"
+                                                                  : "Distributor",
                         text);
     else {
         http_reply_text(req, 200, TEXT, "ready\n");
@@ -58,14 +60,27 @@ void app_http_version_text(const char *role, struct buf *out)
 
     if (uname(&u) != 0)
         memcpy(u.machine, "unknown", sizeof "unknown");
-    buf_appendf(out, "vivace-%s, version %s (branch: , revision: unknown)\n  build user:       \n  build date:       \n  go version:       none (C, " __VERSION__ ")\n", role,
-                VIVACE_VERSION);
-    buf_appendf(out, "  platform:         linux/%s\n  tags:             unknown\n", strcmp(u.machine, "x86_64") == 0 ? "amd64" : strcmp(u.machine, "aarch64") == 0 ? "arm64" : u.machine);
+    buf_appendf(
+        out,
+        "vivace-%s, version %s (branch: , revision: unknown)\n  build user:       \n  build date:       \n  go version:       none (C, " __VERSION__
+        ")\n",
+        role, VIVACE_VERSION);
+    buf_appendf(out, "  platform:         linux/%s\n  tags:             unknown\n",
+                strcmp(u.machine, "x86_64") == 0    ? "amd64"
+                : strcmp(u.machine, "aarch64") == 0 ? "arm64"
+                                                    : u.machine);
 }
 
 static void write_endpoints(const struct app_process *p, bool is_admin, struct buf *out)
 {
-    static const char *const paths[] = {"/ready", "/live", "/metrics", "/status", "/status/version", "/status/services", "/status/endpoints", "/status/members"};
+    static const char *const paths[] = {"/ready",
+                                        "/live",
+                                        "/metrics",
+                                        "/status",
+                                        "/status/version",
+                                        "/status/services",
+                                        "/status/endpoints",
+                                        "/status/members"};
 
     for (unsigned i = 0; i < sizeof paths / sizeof paths[0]; i++)
         buf_appendf(out, "GET %s\n", paths[i]);
@@ -90,14 +105,16 @@ static unsigned reply_config(struct app_process *p, struct http_req *req)
 
     if (http_req_query(req).len > 0 && !query_is(req, "diff") && !query_is(req, "defaults")) {
         http_reply_text(req, 500, TEXT, "unknown value for mode query parameter: " SLICE_FMT "\n",
-                        (int)(http_req_query(req).len > 80 ? 80 : http_req_query(req).len), (const char *)http_req_query(req).ptr);
+                        (int)(http_req_query(req).len > 80 ? 80 : http_req_query(req).len),
+                        (const char *)http_req_query(req).ptr);
         return 500;
     }
     buf_init(&page, PAGE_BYTES_MAX);
     buf_append_str(&page, "---\n");
     if (!query_is(req, "defaults")) {
         config_write_yaml(&p->config, query_is(req, "diff"), &page);
-    } else if (config_parse("defaults", SLICE_NONE, false, NULL, 0, &defaults, &warnings, NULL) == ERR_OK) {
+    } else if (config_parse("defaults", SLICE_NONE, false, NULL, 0, &defaults, &warnings, NULL) ==
+               ERR_OK) {
         config_write_yaml(&defaults, false, &page);
         config_release(&defaults);
     }
@@ -106,7 +123,8 @@ static unsigned reply_config(struct app_process *p, struct http_req *req)
 }
 
 /* /status: all parts; /status/<name>: one, "" when there is no such part. */
-static unsigned reply_status(struct app_process *p, struct http_req *req, struct slice name, bool is_admin)
+static unsigned reply_status(struct app_process *p, struct http_req *req, struct slice name,
+                             bool is_admin)
 {
     bool all = name.len == 0;
     struct buf page;
@@ -139,8 +157,10 @@ static unsigned reply_status(struct app_process *p, struct http_req *req, struct
 
 static unsigned reply_buildinfo(struct http_req *req)
 {
-    http_reply_text(req, 200, "application/json",
-                    "{\"version\":\"%s\",\"revision\":\"unknown\",\"branch\":\"\",\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}\n", VIVACE_VERSION);
+    http_reply_text(
+        req, 200, "application/json",
+        "{\"version\":\"%s\",\"revision\":\"unknown\",\"branch\":\"\",\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}\n",
+        VIVACE_VERSION);
     return 200;
 }
 
@@ -148,11 +168,13 @@ static bool is_buildinfo(const struct app_process *p, struct slice path)
 {
     struct slice prefix = slice_str(p->config.http_api_prefix);
 
-    return slice_has_prefix(path, prefix) && slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/status/buildinfo");
+    return slice_has_prefix(path, prefix) &&
+           slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/status/buildinfo");
 }
 
 /* The room answers and reports its own; what it does not know is 404. */
-static void give_to_room(struct app_process *p, struct http_req *req, struct slice path, bool is_admin)
+static void give_to_room(struct app_process *p, struct http_req *req, struct slice path,
+                         bool is_admin)
 {
     void *room = app_room_enter(p);
     bool is_taken = room != NULL && p->room->http != NULL && p->room->http(room, req);
@@ -161,7 +183,8 @@ static void give_to_room(struct app_process *p, struct http_req *req, struct sli
     if (is_taken)
         return;
     if (room == NULL) {
-        http_reply_text(req, 503, TEXT, atomic_load(&p->phase) == APP_STARTING ? "starting\n" : "stopping\n");
+        http_reply_text(req, 503, TEXT,
+                        atomic_load(&p->phase) == APP_STARTING ? "starting\n" : "stopping\n");
     } else if (is_admin && slice_eq_str(path, "/shutdown")) {
         http_reply_text(req, 200, TEXT, "shutdown job acknowledged\n");
         app_fail(0);
@@ -171,7 +194,8 @@ static void give_to_room(struct app_process *p, struct http_req *req, struct sli
 }
 
 /* `route` NULL: not the app's, nothing done. */
-static const char *answer(struct app_process *p, struct http_req *req, struct slice path, bool is_admin, unsigned *ret_status)
+static const char *answer(struct app_process *p, struct http_req *req, struct slice path,
+                          bool is_admin, unsigned *ret_status)
 {
     if (slice_eq_str(path, "/ready")) {
         *ret_status = reply_ready(p, req);
@@ -195,8 +219,8 @@ static const char *answer(struct app_process *p, struct http_req *req, struct sl
         *ret_status = reply_status(p, req, SLICE_NONE, is_admin);
         return "status";
     }
-    if (slice_eq_str(path, "/status/version") || slice_eq_str(path, "/status/services") || slice_eq_str(path, "/status/endpoints") ||
-        slice_eq_str(path, "/status/config")) {
+    if (slice_eq_str(path, "/status/version") || slice_eq_str(path, "/status/services") ||
+        slice_eq_str(path, "/status/endpoints") || slice_eq_str(path, "/status/config")) {
         *ret_status = reply_status(p, req, slice_sub(path, strlen("/status/"), path.len), is_admin);
         return "status_endpoint";
     }
@@ -207,7 +231,10 @@ static void handle(struct app_process *p, struct http_req *req, bool is_admin)
 {
     int64_t begun_ns = clock_mono_ns(p->app.clock);
     struct slice path = http_req_path(req), method = http_req_method(req);
-    const char *label = slice_eq_str(method, "GET") ? "GET" : slice_eq_str(method, "POST") ? "POST" : slice_eq_str(method, "HEAD") ? "HEAD" : "other";
+    const char *label = slice_eq_str(method, "GET")    ? "GET"
+                        : slice_eq_str(method, "POST") ? "POST"
+                        : slice_eq_str(method, "HEAD") ? "HEAD"
+                                                       : "other";
     unsigned status = 0;
 
     if (http_req_is_too_large(req)) {
@@ -238,8 +265,10 @@ static void handle_admin(void *arg, struct http_req *req)
 
 enum err app_http_start(struct app_process *p, struct err_detail *reterr_detail)
 {
-    bool is_public = strcmp(p->room->role, "querier") == 0 || strcmp(p->room->role, "distributor") == 0;
-    const char *address = p->config.http_listen_address[0] == '\0' ? "0.0.0.0" : p->config.http_listen_address;
+    bool is_public =
+        strcmp(p->room->role, "querier") == 0 || strcmp(p->room->role, "distributor") == 0;
+    const char *address =
+        p->config.http_listen_address[0] == '\0' ? "0.0.0.0" : p->config.http_listen_address;
     struct http_server_options o = {
         .address = address,
         .port = (uint16_t)p->config.http_listen_port,

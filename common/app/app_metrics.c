@@ -1,8 +1,8 @@
-#include <assert.h>
-
 #include "common/app/app_priv.h"
 #include "common/obs/metrics.h"
 #include "common/sys/thread.h"
+
+#include <assert.h>
 
 enum { WORKERS = 1, WAITING_MAX = 64, PEERS_MAX = 64, PEER_CONTEXTS = 4 };
 
@@ -34,7 +34,8 @@ enum err app_metrics_start(struct app_process *p)
     static const double bounds[] = {.01, .025, .05, .1, .25, .5, 1, 1.5, 2.5, 5, 10, 25, 50, 100};
     const struct config_list *urls = &p->config.metrics_peers;
 
-    durations = metrics_histogram("tempo_request_duration_seconds", "method,route,status_code,ws", "Time (in seconds) spent serving HTTP requests.", bounds,
+    durations = metrics_histogram("tempo_request_duration_seconds", "method,route,status_code,ws",
+                                  "Time (in seconds) spent serving HTTP requests.", bounds,
                                   sizeof bounds / sizeof bounds[0]);
     enum err e = workers_new("app", WORKERS, WAITING_MAX, &p->workers);
     if (e != ERR_OK || strcmp(p->room->role, "querier") != 0 || urls->count == 0)
@@ -43,7 +44,9 @@ enum err app_metrics_start(struct app_process *p)
     if (p->peers == NULL)
         return ERR_NOMEM;
     for (unsigned i = 0; i < urls->count && i < PEERS_MAX && e == ERR_OK; i++) {
-        struct rpc_client_options o = {.url = urls->items[i], .receive_bytes_max = APP_METRICS_BYTES_MAX, .contexts = PEER_CONTEXTS};
+        struct rpc_client_options o = {.url = urls->items[i],
+                                       .receive_bytes_max = APP_METRICS_BYTES_MAX,
+                                       .contexts = PEER_CONTEXTS};
 
         e = rpc_client_new(&o, &p->peers[i]);
         if (e == ERR_OK)
@@ -64,13 +67,17 @@ void app_metrics_stop(struct app_process *p)
     p->peer_count = 0;
 }
 
-void app_observe_request(const char *method, const char *route, unsigned status, int64_t duration_ns)
+void app_observe_request(const char *method, const char *route, unsigned status,
+                         int64_t duration_ns)
 {
     char code[8];
 
     (void)snprintf(code, sizeof code, "%u", status > 999 ? 999 : status);
     if (durations != NULL)
-        metric_observe(metric_cell(durations, (struct slice[]){slice_str(method), slice_str(route), slice_str(code), SLICE_LIT("false")}, 4),
+        metric_observe(metric_cell(durations,
+                                   (struct slice[]){slice_str(method), slice_str(route),
+                                                    slice_str(code), SLICE_LIT("false")},
+                                   4),
                        (double)duration_ns / 1e9);
 }
 
@@ -100,7 +107,8 @@ static void add_peers(struct app_process *p, struct buf *out)
     for (unsigned i = 0; i < p->peer_count; i++) {
         answers[i].scrape = &s;
         buf_init(&answers[i].text, APP_METRICS_BYTES_MAX);
-        enum err e = rpc_call(p->peers[i], RPC_METRICS, NULL, 0, PEER_TIMEOUT_NS, peer_done, &answers[i]);
+        enum err e =
+            rpc_call(p->peers[i], RPC_METRICS, NULL, 0, PEER_TIMEOUT_NS, peer_done, &answers[i]);
         if (e != ERR_OK)
             peer_done(&answers[i], e, SLICE_NONE);
     }
@@ -119,14 +127,17 @@ static void add_peers(struct app_process *p, struct buf *out)
 
 static void answer_http(struct exposition *x, struct buf *text)
 {
-    static const struct http_header header = {"content-type", "text/plain; version=0.0.4; charset=utf-8"};
+    static const struct http_header header = {"content-type",
+                                              "text/plain; version=0.0.4; charset=utf-8"};
 
     if (x->process->peer_count > 0)
         add_peers(x->process, text);
     if (buf_err(text) != ERR_OK)
         http_reply_text(x->http, 503, "text/plain; charset=utf-8", "%s\n", err_name(buf_err(text)));
     else
-        http_reply(x->http, &(struct http_reply){.status = 200, .headers = &header, .header_count = 1, .body = text});
+        http_reply(x->http,
+                   &(struct http_reply){
+                       .status = 200, .headers = &header, .header_count = 1, .body = text});
 }
 
 static void run(struct work *w)
@@ -139,7 +150,8 @@ static void run(struct work *w)
     if (x->http != NULL)
         answer_http(x, &text);
     else
-        rpc_reply(x->rpc, buf_err(&text), buf_err(&text) == ERR_OK ? buf_slice(&text) : SLICE_LIT("exposition too large"));
+        rpc_reply(x->rpc, buf_err(&text),
+                  buf_err(&text) == ERR_OK ? buf_slice(&text) : SLICE_LIT("exposition too large"));
     buf_release(&text);
     free(x);
 }

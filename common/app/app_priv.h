@@ -7,11 +7,11 @@
 #ifndef VIVACE_APP_APP_PRIV_H
 #define VIVACE_APP_APP_PRIV_H
 
-#include <stdatomic.h>
-
 #include "common/app/app.h"
 #include "common/net/rpc.h"
 #include "common/sys/queue.h"
+
+#include <stdatomic.h>
 
 enum { APP_FLAGS_MAX = 256, APP_LOOPS_MAX = 4, APP_METRICS_BYTES_MAX = 64 << 20 };
 
@@ -20,7 +20,7 @@ enum app_phase { APP_STARTING, APP_RUNNING, APP_DRAINING };
 struct app_flags {
     const char *config_file; /* NULL: defaults */
     const char *health_url;
-    bool expand_env, verify, version, health, print_defaults, reference, help;
+    bool expand_env, verify, version, health, print, print_defaults, reference, help;
     struct config_flag keys[APP_FLAGS_MAX];
     unsigned key_count;
 };
@@ -36,15 +36,16 @@ struct app_process {
     atomic_uint in_room; /* threads inside the room's functions right now */
     struct http_server *http, *admin;
     struct rpc_server *control;
-    struct workers *workers;      /* what would hold up a loop: expositions */
-    struct rpc_client **peers;    /* of querier.metrics_peers */
+    struct workers *workers;   /* what would hold up a loop: expositions */
+    struct rpc_client **peers; /* of querier.metrics_peers */
     unsigned peer_count;
     const char *push_url, *query_url;
     int signal_fd;
 };
 
 /* --- app_flags.c --- */
-MUST_CHECK enum err app_flags_parse(int argc, char **argv, struct app_flags *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err app_flags_parse(int argc, char **argv, struct app_flags *ret,
+                                    struct err_detail *reterr_detail);
 void app_flags_help(const char *program);
 
 /* --- app_http.c --- */
