@@ -18,10 +18,10 @@ struct label {
 struct collect {
     const struct collect_options *o;
     struct tenant *tenant;
-    struct buf request, compressed, le;
+    struct buf requests[COLLECT_VARIANT_COUNT], compressed, le;
     struct label labels[LABELS_MAX]; /* of the entity, sorted; without __name__ and le */
     unsigned label_count;
-    uint32_t samples, exemplars;
+    uint32_t samples;
     int64_t now_ms;
     bool is_zero; /* the series being written are announced, not given */
 };
@@ -73,51 +73,57 @@ static void label_write(struct buf *out, struct slice name, struct slice value)
 }
 
 /* The entity's labels with __name__ and (if not empty) le in their places. */
-static void labels_write_all(struct collect *c, const char *name, struct slice le)
+static void labels_write_all(const struct collect *c, struct buf *out, const char *name,
+                             struct slice le)
 {
     struct label extra[2] = {{SLICE_LIT("__name__"), slice_str(name)}, {SLICE_LIT("le"), le}};
     unsigned extra_count = le.len != 0 ? 2 : 1, x = 0;
 
     for (unsigned i = 0; i < c->label_count; i++) {
         while (x < extra_count && slice_cmp(extra[x].name, c->labels[i].name) < 0) {
-            label_write(&c->request, extra[x].name, extra[x].value);
+            label_write(out, extra[x].name, extra[x].value);
             x++;
         }
-        label_write(&c->request, c->labels[i].name, c->labels[i].value);
+        label_write(out, c->labels[i].name, c->labels[i].value);
     }
     for (; x < extra_count; x++)
-        label_write(&c->request, extra[x].name, extra[x].value);
+        label_write(out, extra[x].name, extra[x].value);
 }
 
-static void exemplar_write(struct collect *c, struct series_exemplar *e)
+static void exemplar_write(const struct collect *c, struct buf *out,
+                           const struct series_exemplar *e)
 {
     char hex[TRACE_ID_HEX + 1];
 
-    if (c->is_zero || isnan(e->value))
-        return;
     trace_id_to_hex_short(e->trace_id, hex);
-    size_t mark = pb_begin(&c->request, 3);
-    label_write(&c->request, slice_str(c->tenant->config->trace_id_label_name), slice_str(hex));
-    pb_double(&c->request, 2, e->value);
-    pb_varint(&c->request, 3, (uint64_t)c->now_ms);
-    pb_end(&c->request, mark);
-    e->value = NAN;
-    c->exemplars++;
+    size_t mark = pb_begin(out, 3);
+    label_write(out, slice_str(c->tenant->config->trace_id_label_name), slice_str(hex));
+    pb_double(out, 2, e->value);
+    pb_varint(out, 3, (uint64_t)c->now_ms);
+    pb_end(out, mark);
 }
 
 static void series_write(struct collect *c, const char *name, struct slice le, double value,
                          struct series_exemplar *exemplar)
 {
-    size_t mark = pb_begin(&c->request, 1);
+    bool has_exemplar = exemplar != NULL && !c->is_zero && !isnan(exemplar->value);
 
-    labels_write_all(c, name, le);
-    size_t sample = pb_begin(&c->request, 2);
-    pb_double(&c->request, 1, c->is_zero ? 0 : value);
-    pb_varint(&c->request, 2, (uint64_t)c->now_ms);
-    pb_end(&c->request, sample);
-    if (exemplar != NULL)
-        exemplar_write(c, exemplar);
-    pb_end(&c->request, mark);
+    for (unsigned v = 0; v < COLLECT_VARIANT_COUNT; v++) {
+        struct buf *out = &c->requests[v];
+        if (!c->o->wants[v])
+            continue;
+        size_t mark = pb_begin(out, 1);
+        labels_write_all(c, out, name, le);
+        size_t sample = pb_begin(out, 2);
+        pb_double(out, 1, c->is_zero ? 0 : value);
+        pb_varint(out, 2, (uint64_t)c->now_ms);
+        pb_end(out, sample);
+        if (has_exemplar && v == COLLECT_EXEMPLARS)
+            exemplar_write(c, out, exemplar);
+        pb_end(out, mark);
+    }
+    if (has_exemplar)
+        exemplar->value = NAN;
     c->samples++;
 }
 
@@ -142,16 +148,21 @@ static void histogram_write(struct collect *c, const struct series_set *s,
 
 static enum err request_done(struct collect *c)
 {
-    enum err e = buf_err(&c->request);
+    enum err e = ERR_OK;
 
-    if (e == ERR_OK && c->samples != 0) {
-        buf_reset(&c->compressed);
-        e = snappy_block_compress(buf_slice(&c->request), &c->compressed);
+    for (unsigned v = 0; v < COLLECT_VARIANT_COUNT; v++) {
+        struct buf *request = &c->requests[v];
         if (e == ERR_OK)
-            e = c->o->done(c->o->arg, buf_slice(&c->compressed), c->samples, c->exemplars);
+            e = buf_err(request);
+        if (e == ERR_OK && request->len != 0) {
+            buf_reset(&c->compressed);
+            e = snappy_block_compress(buf_slice(request), &c->compressed);
+            if (e == ERR_OK)
+                e = c->o->done(c->o->arg, (enum collect_variant)v, buf_slice(&c->compressed));
+        }
+        buf_reset(request);
     }
-    buf_reset(&c->request);
-    c->samples = c->exemplars = 0;
+    c->samples = 0;
     return e;
 }
 
@@ -212,7 +223,8 @@ enum err collect_run(struct tenant *t, const struct collect_options *o)
     c->o = o;
     c->tenant = t;
     c->now_ms = o->now_ns / NS_PER_MS;
-    buf_init(&c->request, REQUEST_BYTES_MAX);
+    for (unsigned v = 0; v < COLLECT_VARIANT_COUNT; v++)
+        buf_init(&c->requests[v], REQUEST_BYTES_MAX);
     buf_init(&c->compressed, REQUEST_BYTES_MAX * 2);
     buf_init(&c->le, 64);
     if (t->has_spans)
@@ -221,7 +233,8 @@ enum err collect_run(struct tenant *t, const struct collect_options *o)
         e = series_each(&t->graph.series, entity_write, c);
     if (e == ERR_OK)
         e = request_done(c);
-    buf_release(&c->request);
+    for (unsigned v = 0; v < COLLECT_VARIANT_COUNT; v++)
+        buf_release(&c->requests[v]);
     buf_release(&c->compressed);
     buf_release(&c->le);
     free(c);

@@ -11,13 +11,17 @@
 
 #include "generator/tenant.h"
 
+/* Targets want their requests with exemplars or without. */
+enum collect_variant { COLLECT_EXEMPLARS, COLLECT_PLAIN, COLLECT_VARIANT_COUNT };
+
 /* One finished request: snappy block, borrowed during the call. */
-typedef enum err collect_fn(void *arg, struct slice request, uint32_t samples, uint32_t exemplars);
+typedef enum err collect_fn(void *arg, enum collect_variant variant, struct slice request);
 
 struct collect_options {
     const char *instance; /* __metrics_gen_instance */
     int64_t now_ns;
     uint32_t samples_per_request;
+    bool wants[COLLECT_VARIANT_COUNT];
     collect_fn *done;
     void *arg;
 };

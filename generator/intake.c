@@ -179,14 +179,18 @@ static void checkpoint(struct intake *in)
         log_error("checkpoint_failed", LOG_ERR(e));
 }
 
-static enum err request_queue(void *arg, struct slice request, uint32_t samples, uint32_t exemplars)
+static enum collect_variant variant_of(const struct intake *in, unsigned queue)
+{
+    return in->config->remote_write[queue].send_exemplars ? COLLECT_EXEMPLARS : COLLECT_PLAIN;
+}
+
+static enum err request_queue(void *arg, enum collect_variant variant, struct slice request)
 {
     struct intake *in = arg;
 
-    (void)samples;
-    (void)exemplars;
     for (unsigned q = 0; q < in->o.queue_count; q++)
-        send_queue_add(&in->files[q], request);
+        if (variant_of(in, q) == variant)
+            send_queue_add(&in->files[q], request);
     return ERR_OK;
 }
 
@@ -201,6 +205,7 @@ static void tenant_collect(struct intake *in, struct tenant *t, int64_t now_ns)
     for (unsigned q = 0; q < in->o.queue_count; q++) {
         buf_reset(&in->files[q]);
         send_queue_begin(&in->files[q], slice_str(t->name));
+        o.wants[variant_of(in, q)] = true;
     }
     enum err e = collect_run(t, &o);
     for (unsigned q = 0; q < in->o.queue_count && e == ERR_OK; q++)
