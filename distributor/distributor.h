@@ -1,5 +1,5 @@
 /*
- * distributor.h - the room that takes traces in.  Empty as yet: it starts, is ready, and serves nothing.
+ * distributor.h - the room that takes OTLP in: receivers, limits, split by trace, acknowledged push to the ingesters, lane to the generators.
  */
 #ifndef VIVACE_DISTRIBUTOR_DISTRIBUTOR_H
 #define VIVACE_DISTRIBUTOR_DISTRIBUTOR_H

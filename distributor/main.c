@@ -1,4 +1,3 @@
-#include "common/app/app.h"
 #include "distributor/distributor.h"
 
 int main(int argc, char **argv)
