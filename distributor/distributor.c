@@ -1,7 +1,7 @@
 #include "distributor/distributor.h"
 
 #include "common/obs/log.h"
-#include "distributor/intake.h"
+#include "distributor/receive.h"
 
 #include <assert.h>
 
@@ -23,7 +23,7 @@ struct room {
     struct loop_timer *forward_timer;
     struct workers *workers;
     struct http_server *grpc, *http;
-    struct intake_shared shared;
+    struct receive_shared shared;
     atomic_bool has_seen_ingester, is_draining;
 };
 
@@ -106,7 +106,7 @@ static enum err listen_on(struct room *r, const struct config_listener *l, http_
     enum err e = http_server_new(&o, ret, detail);
     if (e == ERR_OK)
         log_info("listening",
-                 LOG_STR("receiver", handler == intake_grpc ? "otlp/grpc" : "otlp/http"),
+                 LOG_STR("receiver", handler == receive_grpc ? "otlp/grpc" : "otlp/http"),
                  LOG_STR("address", l->address), LOG_UINT("port", http_server_port(*ret)));
     return e;
 }
@@ -128,9 +128,9 @@ static enum err start_in(struct room *r, struct err_detail *detail)
     atomic_init(&r->shared.workers, r->workers);
     e = start_forward(r, detail);
     if (e == ERR_OK)
-        e = listen_on(r, &c->otlp_grpc, intake_grpc, &r->grpc, detail);
+        e = listen_on(r, &c->otlp_grpc, receive_grpc, &r->grpc, detail);
     if (e == ERR_OK)
-        e = listen_on(r, &c->otlp_http, intake_http, &r->http, detail);
+        e = listen_on(r, &c->otlp_http, receive_http, &r->http, detail);
     return e;
 }
 
@@ -149,12 +149,12 @@ static enum err start(struct app *app, void **ret_room, struct err_detail *reter
     budget_init(&r->budget, app->memory.limit_bytes / 4 * 3, &app->memory);
     tenants_init(&r->tenants, app->config->rate_limit_bytes, app->config->burst_size_bytes,
                  strcmp(app->config->rate_strategy, "global") == 0, app->clock);
-    r->shared = (struct intake_shared){.config = app->config,
-                                       .clock = app->clock,
-                                       .loops = app->loops,
-                                       .loop_count = app->loop_count,
-                                       .budget = &r->budget,
-                                       .tenants = &r->tenants};
+    r->shared = (struct receive_shared){.config = app->config,
+                                        .clock = app->clock,
+                                        .loops = app->loops,
+                                        .loop_count = app->loop_count,
+                                        .budget = &r->budget,
+                                        .tenants = &r->tenants};
     enum err e = start_in(r, reterr_detail);
     if (e != ERR_OK) {
         stop(r);

@@ -23,10 +23,12 @@ struct otlp_group {
     struct buf *out;
     size_t resource_mark, scope_mark;
     bool is_resource_open, is_scope_open;
-    struct slice resource_schema_url, scope_schema_url; /* written when closed; borrowed till then */
+    struct slice resource_schema_url,
+        scope_schema_url; /* written when closed; borrowed till then */
 };
 void otlp_group_init(struct otlp_group *g, struct buf *out);
-void otlp_group_resource(struct otlp_group *g, struct slice resource, struct slice schema_url); /* closes what is open */
+void otlp_group_resource(struct otlp_group *g, struct slice resource,
+                         struct slice schema_url); /* closes what is open */
 void otlp_group_scope(struct otlp_group *g, struct slice scope, struct slice schema_url);
 void otlp_group_span(struct otlp_group *g, struct slice span);
 void otlp_group_end(struct otlp_group *g);

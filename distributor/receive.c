@@ -1,4 +1,4 @@
-#include "distributor/intake.h"
+#include "distributor/receive.h"
 
 #include "common/codec/otlp.h"
 #include "common/codec/otlp_json.h"
@@ -21,7 +21,7 @@ enum {
 struct intake {
     struct loop_msg msg; /* back from a worker */
     struct work work;
-    struct intake_shared *shared;
+    struct receive_shared *shared;
     struct loop *loop;
     struct http_req *req;
     enum stats_transport transport;
@@ -186,7 +186,7 @@ static void on_pushed(struct push *p)
 
 static void push_now(struct intake *in)
 {
-    struct intake_shared *shared = in->shared;
+    struct receive_shared *shared = in->shared;
     struct push_setup setup = {.peers = &shared->ingesters,
                                .clock = shared->clock,
                                .loop = in->loop,
@@ -309,7 +309,7 @@ static void prepare_on_worker(struct work *w)
     loop_post(in->loop, &in->msg);
 }
 
-static struct loop *own_loop(const struct intake_shared *shared)
+static struct loop *own_loop(const struct receive_shared *shared)
 {
     for (unsigned i = 0; i < shared->loop_count; i++) {
         if (loop_is_mine(shared->loops[i]))
@@ -333,7 +333,7 @@ static void begin(struct intake *in)
 
 /* --- opening: what either protocol puts around the message ---------------------------------------------------- */
 
-static struct intake *open_intake(struct intake_shared *shared, struct http_req *req,
+static struct intake *open_intake(struct receive_shared *shared, struct http_req *req,
                                   enum stats_transport transport)
 {
     struct intake *in = calloc(1, sizeof *in);
@@ -433,7 +433,7 @@ static bool open_grpc(struct intake *in)
     return find_tenant(in);
 }
 
-void intake_grpc(void *arg, struct http_req *req)
+void receive_grpc(void *arg, struct http_req *req)
 {
     if (!http_req_is_http2(req)) {
         http_reply_text(req, 505, "text/plain; charset=utf-8", "gRPC requires HTTP/2\n");
@@ -502,7 +502,7 @@ static bool open_http(struct intake *in)
     return find_tenant(in);
 }
 
-void intake_http(void *arg, struct http_req *req)
+void receive_http(void *arg, struct http_req *req)
 {
     if (!slice_eq_str(http_req_path(req), "/v1/traces")) {
         http_reply_text(req, 404, "text/plain; charset=utf-8", "404 page not found\n");

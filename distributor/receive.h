@@ -1,12 +1,12 @@
 /*
- * intake.h - one OTLP request from the socket to the answer: tenant, decompression, JSON, check, rate limit, split, push, reply, hand-over to
+ * receive.h - one OTLP request from the socket to the answer: tenant, decompression, JSON, check, rate limit, split, push, reply, hand-over to
  *            the generators' lane.
  *
  * Threads: begins on the connection's loop; a large body is prepared on a worker; pushing and answering are on the loop again.
  * Memory:  an intake owns an arena and its buffers, all drawn from the ingest budget; they go when the answer is given.
  */
-#ifndef VIVACE_DISTRIBUTOR_INTAKE_H
-#define VIVACE_DISTRIBUTOR_INTAKE_H
+#ifndef VIVACE_DISTRIBUTOR_RECEIVE_H
+#define VIVACE_DISTRIBUTOR_RECEIVE_H
 
 #include "common/app/app.h"
 #include "common/sys/queue.h"
@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 
 /* What all intakes share; set up by distributor.c, constant while they run, but `workers`. */
-struct intake_shared {
+struct receive_shared {
     const struct config *config;
     const struct clock *clock;
     struct loop **loops;
@@ -29,8 +29,8 @@ struct intake_shared {
     _Atomic(struct workers *) workers; /* NULL: everything on the loops */
 };
 
-/* Handlers of the two listeners; `arg` is a struct intake_shared. */
-http_handler intake_grpc;
-http_handler intake_http;
+/* Handlers of the two listeners; `arg` is a struct receive_shared. */
+http_handler receive_grpc;
+http_handler receive_http;
 
 #endif
