@@ -120,6 +120,7 @@ bool config_value_is_zero(const struct config_row *row,
 void config_value_write(const struct config_row *row, const void *base,
                         struct buf *out); /* as YAML flow text */
 void config_value_write_string(const char *s, struct buf *out);
+void config_value_write_escaped(struct slice s, struct buf *out); /* for inside double quotes */
 
 /* --- config_keys.c --- */
 /* The path after all aliases; *ret_is_override tells whether one of them was an override. */

@@ -1,5 +1,6 @@
 #include "common/app/config_priv.h"
 #include "common/base/num.h"
+#include "common/base/utf8.h"
 
 #include <assert.h>
 #include <math.h>
@@ -365,6 +366,38 @@ static bool is_plain(const char *s)
     return true;
 }
 
+/* Line breaks and what YAML has no place for, beyond ASCII: U+0080..9F, U+2028, U+2029, U+FEFF, U+FFFE, U+FFFF. */
+static uint32_t odd_character(struct slice s, size_t len)
+{
+    uint32_t c = len == 2 ? (s.ptr[0] & 0x1fu) << 6 | (s.ptr[1] & 0x3fu) : 0;
+
+    if (len == 3)
+        c = (s.ptr[0] & 0x0fu) << 12 | (s.ptr[1] & 0x3fu) << 6 | (s.ptr[2] & 0x3fu);
+    return (c >= 0x80 && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe ||
+                   c == 0xffff
+               ? c
+               : 0;
+}
+
+void config_value_write_escaped(struct slice s, struct buf *out)
+{
+    while (s.len > 0) {
+        size_t len = utf8_char_bytes(s);
+        uint32_t odd = odd_character(s, len);
+        uint8_t c = s.ptr[0];
+
+        if (c == '"' || c == '\\')
+            buf_appendf(out, "\\%c", c);
+        else if (len == 0 || c < 0x20 || c == 0x7f)
+            buf_appendf(out, "\\x%02x", c);
+        else if (odd != 0)
+            buf_appendf(out, "\\u%04x", odd);
+        else
+            buf_append(out, slice_sub(s, 0, len));
+        s = slice_sub(s, len == 0 ? 1 : len, s.len);
+    }
+}
+
 void config_value_write_string(const char *s, struct buf *out)
 {
     if (is_plain(s)) {
@@ -372,16 +405,7 @@ void config_value_write_string(const char *s, struct buf *out)
         return;
     }
     buf_append_byte(out, '"');
-    for (; *s != '\0'; s++) {
-        uint8_t c = (uint8_t)*s;
-
-        if (c == '"' || c == '\\')
-            buf_appendf(out, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            buf_appendf(out, "\\x%02x", c);
-        else
-            buf_append_byte(out, c);
-    }
+    config_value_write_escaped(slice_str(s), out);
     buf_append_byte(out, '"');
 }
 

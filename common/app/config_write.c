@@ -83,9 +83,10 @@ static void write_url(const char *url, struct buf *out)
         config_value_write_string(url, out);
         return;
     }
-    buf_appendf(out, "\"%.*s<secret>", (int)(host - url), url);
-    for (; *at != '\0'; at++)
-        buf_appendf(out, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+    buf_append_byte(out, '"');
+    config_value_write_escaped((struct slice){(const uint8_t *)url, (size_t)(host - url)}, out);
+    buf_append_str(out, "<secret>");
+    config_value_write_escaped(slice_str(at), out);
     buf_append_byte(out, '"');
 }
 
