@@ -3,10 +3,11 @@
  *
  * Shape:   a request is given to the handler when its whole body is in (decompression is the handler's business); the answer is given with
  *          http_reply, from any thread, once.
- * Memory:  bodies are counted against the budget: over it 429/503, over body_bytes_max 413 (gRPC: RESOURCE_EXHAUSTED by the handler's rules).
+ * Memory:  bodies are counted against the budget: over it 503 with Retry-After, without asking the handler, over body_bytes_max 413 (gRPC: RESOURCE_EXHAUSTED by the handler's rules).
  * Limits:  header bytes and count, body bytes, concurrent streams, connections (total and per address), header and idle time-outs, minimal body
  *          rate; h2: CONTINUATION, SETTINGS, resets, pings.
  * Threads: accepts on the first loop, spreads connections over all; the handler runs on the connection's loop and must not block.
+ * Strict:  what RFC 9112 lets a server refuse is refused with 400: bare LF, folded lines, two lengths, a length beside chunked, chunk extensions.
  * Source:  RFC 9110, 9112, 9113.
  */
 #ifndef VIVACE_NET_HTTP_SERVER_H
@@ -37,6 +38,8 @@ struct http_server_options {
     unsigned streams_max;        /* 100 */
     int64_t header_timeout_ns, idle_timeout_ns; /* 0: 10 s, 120 s */
     int64_t max_connection_age_ns; /* 0: none; h2 gets GOAWAY */
+    int64_t body_grace_ns; /* 0: 10 s; from then on a body must come with at least body_bytes_per_s_min */
+    uint64_t body_bytes_per_s_min; /* 0: 1024 */
 };
 
 /* Errors: ERR_CONFLICT port taken, ERR_FORBIDDEN, ERR_INVALID address; the detail is one clear line. */
@@ -59,7 +62,7 @@ const atomic_bool *http_req_gone(const struct http_req *r); /* becomes true when
 
 struct http_header {
     const char *name; /* lower case */
-    const char *value;
+    const char *value; /* control characters are sent as spaces */
 };
 struct http_reply {
     unsigned status;
@@ -69,7 +72,9 @@ struct http_reply {
     const struct http_header *trailers; /* h2 only */
     unsigned trailer_count;
 };
-void http_reply(struct http_req *req, const struct http_reply *reply); /* any thread; req is dead afterwards */
+/* Any thread, exactly once; req is dead afterwards.  Content-Length and Connection are ours to add.  Dropped when the client or the server is gone;
+ * the loops must outlive the last reply or http_server_free, whichever comes first. */
+void http_reply(struct http_req *req, const struct http_reply *reply);
 void http_reply_text(struct http_req *req, unsigned status, const char *content_type, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Query strings: percent and plus decoding.  Go's url.ParseQuery: a broken escape leaves that pair out. */
