@@ -169,7 +169,7 @@ static bool skip_blank(struct ql_lex *l, struct ql_token *t)
                                    .column = l->column,
                                    .start = l->at,
                                    .end = l->at,
-                                   .error = "comment not terminated"};
+                                   .error = l->bad != NULL ? l->bad : "comment not terminated"};
             return false;
         }
         size_t skipped =

@@ -272,6 +272,12 @@ static size_t scan_escape(const struct ql_lex *l, size_t at, uint8_t quote, uint
     return 0;
 }
 
+/* The text ends, or what follows can not be read. */
+static const char *unterminated(const struct ql_lex *l)
+{
+    return l->bad != NULL ? l->bad : "literal not terminated";
+}
+
 static size_t scan_raw(const struct ql_lex *l, uint8_t *name, struct ql_token *t)
 {
     size_t len = 0;
@@ -285,7 +291,7 @@ static size_t scan_raw(const struct ql_lex *l, uint8_t *name, struct ql_token *t
         if (c != '\r')
             name[len++] = c;
     }
-    t->error = "literal not terminated";
+    t->error = unterminated(l);
     return 0;
 }
 
@@ -306,7 +312,7 @@ static size_t scan_quoted(const struct ql_lex *l, uint8_t quote, uint8_t *name, 
             *out++ = c;
     }
     if (t->error == NULL)
-        t->error = "literal not terminated";
+        t->error = unterminated(l);
     return 0;
 }
 

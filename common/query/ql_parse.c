@@ -286,8 +286,8 @@ static enum err copy_text(struct arena *a, struct slice text, struct slice *ret,
     return arena_err(a);
 }
 
-enum err ql_parse_syntax(struct arena *a, struct slice text, struct ql_query **ret,
-                         struct err_detail *reterr_detail)
+static enum err parse_text(struct arena *a, struct slice text, struct ql_query **ret,
+                           struct err_detail *reterr_detail)
 {
     struct ql_parser p;
     struct slice copy;
@@ -302,6 +302,17 @@ enum err ql_parse_syntax(struct arena *a, struct slice text, struct ql_query **r
     e = parse_root(&p, q);
     if (e == ERR_OK)
         *ret = q;
+    return e;
+}
+
+enum err ql_parse_syntax(struct arena *a, struct slice text, struct ql_query **ret,
+                         struct err_detail *reterr_detail)
+{
+    enum err e = parse_text(a, text, ret, reterr_detail);
+
+    if (e == ERR_LIMIT)
+        (void)err_detail_set(reterr_detail, e,
+                             "TraceQL expression needs more memory than the query may use");
     return e;
 }
 

@@ -97,10 +97,13 @@ static enum err parse_negative(struct ql_parser *p, struct ql_node *ret)
     struct ql_node operand;
     struct value v;
 
+    if (ql_parse_enter(p) != ERR_OK)
+        return p->err;
     ql_parse_advance(p);
     enum err e = parse_operand(p, QL_NODE_SCALAR, &operand);
     if (e != ERR_OK)
         return e;
+    p->depth--;
     bool is_folded = ql_fold_unary(QL_NEG, operand.scalar->value, &v);
     assert(is_folded); /* a scalar is a number */
     return make_constant(p, v, line, column, ret);

@@ -1,7 +1,6 @@
 /* The language against tables of recorded verdicts: tests/data/traceql/README.md says what a row is. */
-#include "tests/lib/test.h"
-
 #include "common/query/ql.h"
+#include "tests/lib/test.h"
 
 enum { LINE_BYTES_MAX = 8192, FIELDS_MAX = 4, FAILURES_SHOWN_MAX = 20 };
 
@@ -135,7 +134,9 @@ static void typematrix_row(char *fields[FIELDS_MAX], unsigned count)
             assert_true(++i < sizeof verdicts / sizeof *verdicts);
         (void)snprintf(want, sizeof want, "%s%s%s", verdicts[i].prefix, text, verdicts[i].suffix);
     }
-    bool is_infinite = strcmp(text, "+Inf.0") == 0; /* has no spelling here, so it is not folded: the message shows the operation */
+    bool is_infinite =
+        strcmp(text, "+Inf.0") ==
+        0; /* has no spelling here, so it is not folded: the message shows the operation */
     if ((e == ERR_OK) != (strcmp(fields[1], "ok") == 0) || (!is_infinite && strcmp(got, want) != 0))
         complain(query, want, got);
 }
@@ -155,7 +156,8 @@ static void superset_row(char *fields[FIELDS_MAX], unsigned count)
 
     if (strcmp(fields[0], "error") == 0) { /* the same place and token; our message may say more */
         assert_int_equal(count, 4);
-        (void)snprintf(want, sizeof want, "parse error at line 1, col %s: %s", fields[2], fields[3]);
+        (void)snprintf(want, sizeof want, "parse error at line 1, col %s: %s", fields[2],
+                       fields[3]);
         if (e != ERR_INVALID || strncmp(got, want, strcspn(want, ",")) != 0)
             complain(fields[1], want, got);
     } else if (strcmp(fields[0], "dump") == 0) {
