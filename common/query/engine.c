@@ -349,7 +349,7 @@ enum err engine_search(struct segment *s, const struct engine_query *q, struct a
     uint64_t read_bytes = s->read_bytes;
     enum err err = ERR_OK;
 
-    assert(q->limit > 0);
+    assert(q->exclude_count == 0 || q->exclude != NULL);
     if (s->trace_count == 0 || !in_window(s->min_start_ns, s->max_end_ns, q->start_ns, q->end_ns)) {
         *ret = out;
         return q->ql != NULL && q->ql->pipeline == NULL ? ERR_UNSUPPORTED : ERR_OK;

@@ -40,7 +40,8 @@ MUST_CHECK enum err engine_search(struct segment *s, const struct engine_query *
 MUST_CHECK enum err engine_tag_names(struct segment *s, const struct ql_expr *filter,
                                      uint64_t start_ns, uint64_t end_ns, struct arena *a,
                                      struct tag_names *ret);
-/* Distinct values of an attribute or intrinsic; at most `limit` (0: no limit).  any_scope: the v1 route's bare name, all five scopes. */
+/* Distinct values of an attribute or intrinsic; at most `limit` (0: no limit).  any_scope: the v1
+ * route's bare name (span, resource, instrumentation, as recorded); its values are all strings. */
 MUST_CHECK enum err engine_tag_values(struct segment *s, const struct ql_attribute *tag,
                                       bool any_scope, const struct ql_expr *filter,
                                       uint64_t start_ns, uint64_t end_ns, uint32_t limit,

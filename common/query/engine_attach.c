@@ -103,7 +103,9 @@ static enum err want_pred(struct eval *e, struct engine_attach *w, const struct 
     return ERR_OK;
 }
 
-static enum err walk_expr(struct eval *e, struct engine_attach *w, const struct ql_expr *x)
+/* Below a `!` a value that fails the condition is what matches: any value is attached. */
+static enum err walk_expr(struct eval *e, struct engine_attach *w, const struct ql_expr *x,
+                          bool is_negated)
 {
     const struct ql_attribute *attribute;
     struct eval_pred pred;
@@ -111,7 +113,8 @@ static enum err walk_expr(struct eval *e, struct engine_attach *w, const struct 
     enum err err = ERR_OK;
 
     for (; x != NULL && err == ERR_OK; x = x->left) { /* chains lean to the left */
-        if (eval_bind_pred(x, &attribute, &pred))
+        is_negated = is_negated || (x->kind == QL_EXPR_UNARY && x->op == QL_NOT);
+        if (!is_negated && eval_bind_pred(x, &attribute, &pred))
             return want_pred(e, w, attribute, &pred);
         if (x->kind == QL_EXPR_ATTRIBUTE)
             return want_any(e, w, &x->attribute);
@@ -125,7 +128,7 @@ static enum err walk_expr(struct eval *e, struct engine_attach *w, const struct 
             return err;
         }
         if (x->kind == QL_EXPR_BINARY)
-            err = walk_expr(e, w, x->right);
+            err = walk_expr(e, w, x->right, is_negated);
     }
     return err;
 }
@@ -138,7 +141,7 @@ static enum err walk_spanset(struct eval *e, struct engine_attach *w, const stru
 
     for (; s != NULL && err == ERR_OK; s = s->left) {
         if (s->kind == QL_SPANSET_FILTER)
-            return walk_expr(e, w, s->filter);
+            return walk_expr(e, w, s->filter, false);
         if (s->kind == QL_SPANSET_PIPELINE)
             return walk_pipeline(e, w, s->pipeline);
         err = walk_spanset(e, w, s->right);
@@ -152,7 +155,7 @@ static enum err walk_scalar(struct eval *e, struct engine_attach *w, const struc
 
     for (; s != NULL && err == ERR_OK; s = s->left) {
         if (s->kind == QL_SCALAR_AGGREGATE)
-            return walk_expr(e, w, s->argument);
+            return walk_expr(e, w, s->argument, false);
         if (s->kind != QL_SCALAR_BINARY)
             return ERR_OK;
         err = walk_scalar(e, w, s->right);
@@ -173,7 +176,7 @@ static enum err walk_pipeline(struct eval *e, struct engine_attach *w, const str
         if (err == ERR_OK && s->right != NULL)
             err = walk_scalar(e, w, s->right);
         if (err == ERR_OK && s->by != NULL)
-            err = walk_expr(e, w, s->by);
+            err = walk_expr(e, w, s->by, false);
         for (uint32_t k = 0; err == ERR_OK && k < s->select_count; k++)
             err = want_any(e, w, &s->select[k]);
     }
@@ -211,6 +214,15 @@ struct value engine_attach_copy(struct arena *a, struct value v)
     return v;
 }
 
+static uint32_t met_count(const struct wanted *n, struct value v)
+{
+    uint32_t count = 0;
+
+    for (const struct wanted_pred *p = n->preds; p != NULL; p = p->next)
+        count += eval_value_matches(&p->pred, v);
+    return count;
+}
+
 static bool meets(const struct wanted *n, struct value v)
 {
     if (n->is_any)
@@ -242,6 +254,7 @@ struct looking {
     const struct wanted *wanted;
     struct arena *a;
     struct value found;
+    uint32_t met; /* conditions that the found value meets */
     bool is_present;
 };
 
@@ -251,6 +264,7 @@ static bool look(void *arg, struct value v)
 
     l->is_present = true;
     l->found = part_of(l->wanted, l->a, v);
+    l->met = met_count(l->wanted, v);
     return l->found.type != VALUE_NIL;
 }
 
@@ -272,16 +286,20 @@ static struct value absent_child(enum ql_intrinsic i)
     }
 }
 
-/* Returns whether there is something to attach. */
+/* Of several events or links the one that meets the most conditions, the last of such.  Returns whether there is something to attach. */
 static bool child_value(struct eval *e, const struct wanted *n, uint32_t row, struct looking *l)
 {
     unsigned k = n->sources[0]->table == SEG_LINK;
     uint32_t from = e->first[k][row], to = e->first[k][row + 1];
+    struct looking one = *l;
     bool is_lacking = false;
 
-    for (uint32_t i = to; i > from && l->found.type == VALUE_NIL; i--) {
-        look_in_row(e, n->sources[0], e->list[k][i - 1], l);
-        is_lacking |= !l->is_present;
+    for (uint32_t i = from; i < to; i++) {
+        one.found = VALUE_NONE;
+        look_in_row(e, n->sources[0], e->list[k][i], &one);
+        is_lacking |= !one.is_present;
+        if (one.found.type != VALUE_NIL && (l->found.type == VALUE_NIL || one.met >= l->met))
+            *l = one;
     }
     if (l->found.type == VALUE_NIL && n->is_any && from == to)
         l->found = absent_child(n->attribute->intrinsic);

@@ -297,6 +297,25 @@ static bool has_values(enum ql_intrinsic i)
     }
 }
 
+/* The old route lists texts: int 404 and string "404" are one. */
+static enum err as_texts(struct arena *a, struct distinct *d)
+{
+    struct buf text;
+
+    distinct_squeeze(d);
+    buf_init(&text, 4096);
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (d->list[i].type == VALUE_STRING)
+            continue;
+        buf_reset(&text);
+        ql_dump_value(&text, d->list[i]);
+        d->list[i] = value_string(arena_dup(a, buf_slice(&text)));
+    }
+    enum err err = buf_err(&text);
+    buf_release(&text);
+    return err != ERR_OK ? err : arena_err(a);
+}
+
 static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any_scope,
                         const struct picked *p, struct distinct *d)
 {
@@ -357,6 +376,8 @@ enum err engine_tag_values(struct segment *s, const struct ql_attribute *tag, bo
     enum err err = pick(&e, filter, &p);
     if (err == ERR_OK)
         err = collect(&e, tag, any_scope, &p, &d);
+    if (err == ERR_OK && any_scope)
+        err = as_texts(&scratch, &d);
     if (err == ERR_OK) {
         distinct_squeeze(&d);
         err = copy_values(&d, limit, a, &out);

@@ -148,8 +148,9 @@ static enum err to_spans(struct eval *e, uint32_t table, uint8_t **mask)
 static enum err atom_rows(struct eval *e, const struct eval_node *n, struct eval_source *src,
                           uint8_t **ret)
 {
-    enum err err = n->kind == EVAL_COMPARE ? eval_atom_compare(e, src, &n->pred, ret)
-                                           : eval_atom_exists(e, src, ret);
+    enum err err = n->kind == EVAL_COMPARE
+                       ? eval_atom_compare(e, src, &n->pred, ret)
+                       : eval_atom_exists(e, src, n->kind == EVAL_NOT_EXISTS, ret);
 
     return err == ERR_OK ? to_spans(e, src->table, ret) : err;
 }
@@ -163,7 +164,7 @@ static enum err atom_unscoped(struct eval *e, const struct eval_node *n, uint8_t
     if (err == ERR_OK)
         err = atom_rows(e, n, n->sources[1], &resource);
     if (err == ERR_OK && n->kind == EVAL_COMPARE && resource != NULL)
-        err = eval_atom_exists(e, n->sources[0], &present);
+        err = eval_atom_exists(e, n->sources[0], false, &present);
     if (err == ERR_OK && present != NULL) {
         err = mask_not(e, SEG_SPAN, &present);
         if (err == ERR_OK)

@@ -148,7 +148,9 @@ bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_
 /* eval_atom.c: a mask over the rows of the source's table. */
 MUST_CHECK enum err eval_atom_compare(struct eval *e, struct eval_source *src,
                                       const struct eval_pred *p, uint8_t **ret);
-MUST_CHECK enum err eval_atom_exists(struct eval *e, struct eval_source *src, uint8_t **ret);
+/* is_key: a value that can not be searched (bytes, a list of pairs ...) counts too. */
+MUST_CHECK enum err eval_atom_exists(struct eval *e, struct eval_source *src, bool is_key,
+                                     uint8_t **ret);
 
 /* eval_value.c */
 bool eval_value_matches(const struct eval_pred *p, struct value v);

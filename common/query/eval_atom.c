@@ -245,7 +245,7 @@ enum err eval_atom_compare(struct eval *e, struct eval_source *src, const struct
     return err;
 }
 
-enum err eval_atom_exists(struct eval *e, struct eval_source *src, uint8_t **ret)
+enum err eval_atom_exists(struct eval *e, struct eval_source *src, bool is_key, uint8_t **ret)
 {
     uint8_t *mask = NULL;
     bool is_always = src->kind != EVAL_COLUMNS || src->has_default;
@@ -261,9 +261,10 @@ enum err eval_atom_exists(struct eval *e, struct eval_source *src, uint8_t **ret
         memset(mask, 1, src->rows);
     for (uint32_t k = 0; !is_always && k < src->column_count; k++) {
         const struct seg_column *c = &src->columns[k];
-        for (uint32_t i = 0; c->type != SEG_ANY && i < c->count; i++)
+        bool is_any = c->type == SEG_ANY && !is_key;
+        for (uint32_t i = 0; !is_any && i < c->count; i++)
             mask[c->rows[i]] = 1;
-        if (c->type != SEG_ANY)
+        if (!is_any)
             continue;
         bool is_some;
         const uint8_t *table = any_table(e, NULL, src->decoded[k], c->value_count, &is_some);

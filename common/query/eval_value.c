@@ -475,6 +475,24 @@ static struct value attribute_at(struct eval *e, const struct eval_node *n, stru
     return v;
 }
 
+/* The key is there, with whatever value. */
+static bool has_key(struct eval *e, const struct eval_node *n, struct eval_at at)
+{
+    for (int i = 0; i < 2 && n->sources[i] != NULL; i++) {
+        struct eval_source *src = n->sources[i];
+        uint32_t row = eval_value_row(e, src, at);
+        if (row != EVAL_NO_ROW && (src->kind != EVAL_COLUMNS || src->has_default))
+            return true;
+        for (uint32_t k = 0; row != EVAL_NO_ROW && k < src->column_count; k++) {
+            const struct seg_column *c = &src->columns[k];
+            uint32_t at_row = column_seek(c, &src->cursors[k], row);
+            if (at_row < c->count && c->rows[at_row] == row)
+                return true;
+        }
+    }
+    return false;
+}
+
 static struct value generic_at(struct eval *e, const struct eval_node *n, struct eval_at at)
 {
     struct value a = eval_value_at(e, n->left, at);
@@ -501,7 +519,7 @@ struct value eval_value_at(struct eval *e, const struct eval_node *n, struct eva
     case EVAL_ATTRIBUTE: return attribute_at(e, n, at);
     case EVAL_COMPARE: return value_bool(compare_at(e, n, at));
     case EVAL_EXISTS: return value_bool(attribute_at(e, n, at).type != VALUE_NIL);
-    case EVAL_NOT_EXISTS: return value_bool(is_bound && attribute_at(e, n, at).type == VALUE_NIL);
+    case EVAL_NOT_EXISTS: return value_bool(is_bound && !has_key(e, n, at));
     case EVAL_AND:
         return value_bool(eval_value_true(e, n->left, at) && eval_value_true(e, n->right, at));
     case EVAL_OR:

@@ -689,6 +689,30 @@ static bool oracle_bool(const struct ql_expr *x, const struct place *p)
     return v.type == VALUE_BOOL && v.i != 0;
 }
 
+/* The key with a value that can not be searched: neither there nor missing. */
+static bool has_key(const struct ql_attribute *at, const struct place *p)
+{
+    const struct fake_span *s = &p->d->spans[p->span];
+    const struct fake_attrs *lists[2] = {NULL, NULL};
+
+    switch ((int)at->scope) {
+    case QL_SCOPE_NONE:
+        lists[1] = &p->d->resources[s->resource];
+        lists[0] = &s->attrs;
+        break;
+    case QL_SCOPE_SPAN: lists[0] = &s->attrs; break;
+    case QL_SCOPE_RESOURCE: lists[0] = &p->d->resources[s->resource]; break;
+    case QL_SCOPE_INSTRUMENTATION: lists[0] = &p->d->scopes[s->scope].attrs; break;
+    case QL_SCOPE_EVENT: lists[0] = p->event != NULL ? &p->event->attrs : NULL; break;
+    default: lists[0] = p->link != NULL ? &p->link->attrs : NULL;
+    }
+    for (int k = 0; k < 2; k++)
+        for (uint32_t i = 0; lists[k] != NULL && i < lists[k]->count; i++)
+            if (slice_eq(lists[k]->list[i].key, at->name))
+                return true;
+    return false;
+}
+
 static bool oracle_unary(const struct ql_expr *x, const struct place *p)
 {
     struct found f = {.count = 0};
@@ -700,7 +724,8 @@ static bool oracle_unary(const struct ql_expr *x, const struct place *p)
         bool is_bound = inner->attribute.scope == QL_SCOPE_EVENT
                             ? p->event != NULL
                             : inner->attribute.scope != QL_SCOPE_LINK || p->link != NULL;
-        return x->op == QL_EXISTS ? f.count > 0 : is_bound && f.count == 0;
+        return x->op == QL_EXISTS ? f.count > 0
+                                  : is_bound && f.count == 0 && !has_key(&inner->attribute, p);
     }
     for (; inner->kind == QL_EXPR_UNARY && inner->op == QL_NOT; inner = inner->left)
         is_true = !is_true;
