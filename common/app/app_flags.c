@@ -31,7 +31,7 @@ static bool *own_switch(struct app_flags *f, const char *name, size_t len)
     return NULL;
 }
 
-static enum err set_switch(bool *ret, const char *name, const char *value,
+static enum err set_switch(bool *ret, struct slice name, const char *value,
                            struct err_detail *detail)
 {
     if (value == NULL || strcmp(value, "true") == 0 || strcmp(value, "1") == 0)
@@ -39,23 +39,41 @@ static enum err set_switch(bool *ret, const char *name, const char *value,
     else if (strcmp(value, "false") == 0 || strcmp(value, "0") == 0)
         *ret = false;
     else
-        return err_detail_set(detail, ERR_INVALID, "-%.80s: \"%.80s\" is not true or false", name,
-                              value);
+        return err_detail_set(detail, ERR_INVALID, "-" SLICE_FMT ": \"%.80s\" is not true or false",
+                              SLICE_ARG(name), value);
     return ERR_OK;
 }
 
-static enum err set_value(struct app_flags *f, char *name, const char *value,
+/* argv[*i] is the name, perhaps with "=value"; a value apart is argv[*i + 1]. */
+static enum err read_flag(struct app_flags *f, char **argv, int argc, int *i,
                           struct err_detail *detail)
 {
-    if (strcmp(name, "config.file") == 0) {
-        f->config_file = value;
-    } else if (strcmp(name, "health.url") == 0) {
-        f->health_url = value;
-    } else if (f->key_count == APP_FLAGS_MAX) {
+    const char *text = argv[*i] + (argv[*i][1] == '-' ? 2 : 1);
+    struct slice name = {(const uint8_t *)text, strcspn(text, "=")};
+    const char *value = text[name.len] == '=' ? text + name.len + 1 : NULL;
+    bool *own = own_switch(f, text, name.len);
+
+    if (own != NULL)
+        return set_switch(own, name, value, detail);
+    if (f->key_count == APP_FLAGS_MAX)
         return err_detail_set(detail, ERR_INVALID, "more than %d flags", (int)APP_FLAGS_MAX);
-    } else {
-        f->keys[f->key_count++] = (struct config_flag){name, value};
-    }
+    if (name.len >= APP_FLAG_BYTES_MAX)
+        return err_detail_set(detail, ERR_INVALID, "unknown flag -%.80s...", text);
+    char *copy = f->names[f->key_count];
+    memcpy(copy, name.ptr, name.len);
+    copy[name.len] = '\0';
+    if (value == NULL && config_flag_is_bool(copy))
+        value = "true";
+    if (value == NULL && *i + 1 < argc)
+        value = argv[++*i];
+    if (value == NULL)
+        return err_detail_set(detail, ERR_INVALID, "-%s needs a value", copy);
+    if (strcmp(copy, "config.file") == 0)
+        f->config_file = value;
+    else if (strcmp(copy, "health.url") == 0)
+        f->health_url = value;
+    else
+        f->keys[f->key_count++] = (struct config_flag){copy, value};
     return ERR_OK;
 }
 
@@ -63,37 +81,17 @@ static enum err set_value(struct app_flags *f, char *name, const char *value,
 enum err app_flags_parse(int argc, char **argv, struct app_flags *ret,
                          struct err_detail *reterr_detail)
 {
-    struct app_flags f = {.health_url = "http://localhost:3200/ready"};
     enum err e = ERR_OK;
 
     assert(argc == 0 || argv != NULL);
+    memset(ret, 0, sizeof *ret);
+    ret->health_url = "http://localhost:3200/ready";
     for (int i = 1; i < argc && e == ERR_OK; i++) {
-        char *name = argv[i];
-
-        if (name[0] != '-' || name[1] == '\0')
+        if (argv[i][0] != '-' || argv[i][1] == '\0')
             return err_detail_set(reterr_detail, ERR_INVALID,
-                                  "unexpected argument \"%.80s\"; flags begin with -", name);
-        name += name[1] == '-' ? 2 : 1;
-        char *equals = strchr(name, '=');
-        size_t len = equals == NULL ? strlen(name) : (size_t)(equals - name);
-        const char *value = equals == NULL ? NULL : equals + 1;
-        bool *own = own_switch(&f, name, len);
-
-        name[len] = '\0'; /* argv is ours: the name ends at its '=' */
-        if (own != NULL) {
-            e = set_switch(own, name, value, reterr_detail);
-            continue;
-        }
-        if (value == NULL && config_flag_is_bool(name))
-            value = "true";
-        if (value == NULL && i + 1 < argc)
-            value = argv[++i];
-        if (value == NULL)
-            return err_detail_set(reterr_detail, ERR_INVALID, "-%.80s needs a value", name);
-        e = set_value(&f, name, value, reterr_detail);
+                                  "unexpected argument \"%.80s\"; flags begin with -", argv[i]);
+        e = read_flag(ret, argv, argc, &i, reterr_detail);
     }
-    if (e == ERR_OK)
-        *ret = f;
     return e;
 }
 

@@ -104,9 +104,12 @@ static unsigned reply_config(struct app_process *p, struct http_req *req)
     struct buf page;
 
     if (http_req_query(req).len > 0 && !query_is(req, "diff") && !query_is(req, "defaults")) {
+        struct slice mode = http_req_query(req);
+
+        if (slice_has_prefix(mode, SLICE_LIT("mode=")))
+            mode = slice_sub(mode, strlen("mode="), strlen("mode=") + 80);
         http_reply_text(req, 500, TEXT, "unknown value for mode query parameter: " SLICE_FMT "\n",
-                        (int)(http_req_query(req).len > 80 ? 80 : http_req_query(req).len),
-                        (const char *)http_req_query(req).ptr);
+                        SLICE_ARG(mode));
         return 500;
     }
     buf_init(&page, PAGE_BYTES_MAX);

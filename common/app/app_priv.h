@@ -13,7 +13,12 @@
 
 #include <stdatomic.h>
 
-enum { APP_FLAGS_MAX = 256, APP_LOOPS_MAX = 4, APP_METRICS_BYTES_MAX = 64 << 20 };
+enum {
+    APP_FLAGS_MAX = 128,
+    APP_FLAG_BYTES_MAX = 160,
+    APP_LOOPS_MAX = 4,
+    APP_METRICS_BYTES_MAX = 64 << 20
+};
 
 enum app_phase { APP_STARTING, APP_RUNNING, APP_DRAINING };
 
@@ -21,7 +26,8 @@ struct app_flags {
     const char *config_file; /* NULL: defaults */
     const char *health_url;
     bool expand_env, verify, version, health, print, print_defaults, reference, help;
-    struct config_flag keys[APP_FLAGS_MAX];
+    struct config_flag keys[APP_FLAGS_MAX]; /* names in `names`, values in argv */
+    char names[APP_FLAGS_MAX][APP_FLAG_BYTES_MAX];
     unsigned key_count;
 };
 
@@ -44,6 +50,7 @@ struct app_process {
 };
 
 /* --- app_flags.c --- */
+/* Borrows argv for as long as `ret` is used; `ret` must not be moved. */
 MUST_CHECK enum err app_flags_parse(int argc, char **argv, struct app_flags *ret,
                                     struct err_detail *reterr_detail);
 void app_flags_help(const char *program);

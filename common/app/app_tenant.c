@@ -2,7 +2,37 @@
 
 #include <assert.h>
 
-enum { TENANT_BYTES_MAX = 150 };
+enum { TENANT_BYTES_MAX = 150, TEXT_BYTES_MAX = 1024 };
+
+static bool is_allowed(uint8_t c)
+{
+    bool is_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+
+    return is_word || (c != 0 && strchr("!-_.*'()", c) != NULL);
+}
+
+static void append_printable(struct buf *out, uint8_t c)
+{
+    if (c >= 0x20 && c < 0x7f)
+        buf_append_byte(out, c);
+    else
+        buf_appendf(out, "\\x%02x", c);
+}
+
+static enum err refuse(struct slice id, uint8_t what, struct err_detail *detail)
+{
+    struct buf text;
+
+    buf_init(&text, TEXT_BYTES_MAX);
+    for (size_t i = 0; i < id.len; i++)
+        append_printable(&text, id.ptr[i]);
+    buf_append_str(&text, "' contains unsupported character '");
+    append_printable(&text, what);
+    (void)err_detail_set(detail, ERR_INVALID, "tenant ID '" SLICE_FMT "'",
+                         SLICE_ARG(buf_slice(&text)));
+    buf_release(&text);
+    return ERR_INVALID;
+}
 
 enum err app_tenant_check(struct slice id, struct err_detail *reterr_detail)
 {
@@ -11,18 +41,9 @@ enum err app_tenant_check(struct slice id, struct err_detail *reterr_detail)
     if (id.len > TENANT_BYTES_MAX)
         return err_detail_set(reterr_detail, ERR_INVALID,
                               "tenant ID is too long: max %d characters", (int)TENANT_BYTES_MAX);
-    for (size_t i = 0; i < id.len; i++) {
-        uint8_t c = id.ptr[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              (c != 0 && strchr("!-_.*'()", c) != NULL)))
-            return err_detail_set(
-                reterr_detail, ERR_INVALID,
-                c >= 0x20 && c < 0x7f
-                    ? "tenant ID '" SLICE_FMT "' contains unsupported character '%c'"
-                    : "tenant ID '" SLICE_FMT "' contains unsupported character '\\x%02x'",
-                (int)i, (const char *)id.ptr, c);
-    }
+    for (size_t i = 0; i < id.len; i++)
+        if (!is_allowed(id.ptr[i]))
+            return refuse(id, id.ptr[i], reterr_detail);
     if (slice_eq_str(id, ".") || slice_eq_str(id, ".."))
         return err_detail_set(reterr_detail, ERR_INVALID, "tenant ID is '.' or '..'");
     return ERR_OK;

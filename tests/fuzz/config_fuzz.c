@@ -1,8 +1,8 @@
 /* Any bytes as tempo.yml: a configuration, or an error that says where and what.  What is accepted is written and read back the same. */
+#include "common/app/config.h"
+
 #include <assert.h>
 #include <stdlib.h>
-
-#include "common/app/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* The first byte decides about variables; a file named in the input must not be read. */
     if (size == 0 || memmem(data, size, "_file", 5) != NULL)
         return 0;
-    enum err e = config_parse("f.yml", slice_sub(yaml, data[0] == '!' ? 1 : 0, size), data[0] == '!', NULL, 0, &c, &warnings, &detail);
+    enum err e = config_parse("f.yml", slice_sub(yaml, data[0] == '!' ? 1 : 0, size),
+                              data[0] == '!', NULL, 0, &c, &warnings, &detail);
     if (e != ERR_OK) {
         check_error(e, &detail);
         return 0;

@@ -4,7 +4,8 @@
 
 enum { ARGS_MAX = 8 };
 
-static enum err parse(struct app_flags *ret, struct err_detail *detail, const char *a, const char *b, const char *c)
+static enum err parse(struct app_flags *ret, struct err_detail *detail, const char *a,
+                      const char *b, const char *c)
 {
     static char copies[ARGS_MAX][128];
     const char *const given[] = {"ingester", a, b, c};
@@ -24,13 +25,16 @@ static void test_forms(void **state)
     struct err_detail detail;
 
     (void)state;
-    assert_int_equal(parse(&f, &detail, "-config.file=a.yml", "--config.expand-env", "-server.http-listen-port=1"), ERR_OK);
+    assert_int_equal(parse(&f, &detail, "-config.file=a.yml", "--config.expand-env",
+                           "-server.http-listen-port=1"),
+                     ERR_OK);
     assert_string_equal(f.config_file, "a.yml");
     assert_true(f.expand_env);
     assert_int_equal(f.key_count, 1);
     assert_string_equal(f.keys[0].name, "server.http-listen-port");
     assert_string_equal(f.keys[0].value, "1");
-    assert_int_equal(parse(&f, &detail, "--config.file", "b.yml", "-config.expand-env=false"), ERR_OK);
+    assert_int_equal(parse(&f, &detail, "--config.file", "b.yml", "-config.expand-env=false"),
+                     ERR_OK);
     assert_string_equal(f.config_file, "b.yml");
     assert_false(f.expand_env);
     assert_int_equal(parse(&f, &detail, "-multitenancy.enabled", "-log.level", "debug"), ERR_OK);
