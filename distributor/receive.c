@@ -171,7 +171,7 @@ static void hand_over(struct intake *in)
 
 static void on_pushed(struct push *p)
 {
-    struct intake *in = (struct intake *)((uint8_t *)p - offsetof(struct intake, push));
+    struct intake *in = (struct intake *)(void *)((uint8_t *)p - offsetof(struct intake, push));
 
     if (p->failed_spans > 0) {
         verdict_set(&in->verdict, VERDICT_UNAVAILABLE, "%u of %u spans could not be stored: %s",
@@ -302,7 +302,7 @@ static void on_prepared(struct loop_msg *m)
 
 static void prepare_on_worker(struct work *w)
 {
-    struct intake *in = (struct intake *)((uint8_t *)w - offsetof(struct intake, work));
+    struct intake *in = (struct intake *)(void *)((uint8_t *)w - offsetof(struct intake, work));
 
     prepare(in);
     in->msg.run = on_prepared;

@@ -13,7 +13,8 @@
 #include "common/base/arena.h"
 #include "common/base/trace_id.h"
 
-enum { SPLIT_PART_BYTES = 8 << 20, SPLIT_NOWHERE = UINT32_MAX };
+enum { SPLIT_PART_BYTES = 8 << 20 };
+#define SPLIT_NOWHERE UINT32_MAX
 
 enum split_reject { SPLIT_REJECT_TRACE_ID, SPLIT_REJECT_SPAN_ID, SPLIT_REJECT_COUNT };
 
