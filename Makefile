@@ -16,6 +16,7 @@ WARN_BOTH := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -W
   -Wredundant-decls -Wundef -Wvla -Wswitch-enum -Wnull-dereference -Wdouble-promotion -fno-common
 WARN_GCC  := -Wformat-signedness -Walloca -Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wjump-misses-init \
   -Wimplicit-fallthrough=5 -Warith-conversion
+WARN_CLANG := -Wno-gnu-zero-variadic-macro-arguments
 PKGS      := libnghttp2 libevent_pthreads libevent libcjson liblz4 libcurl yaml-0.1 libzstd zlib libdeflate openssl libprotobuf-c
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS      := -lnng $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lsnappy -lre2 -lstdc++ -lm -lpthread
@@ -38,7 +39,7 @@ LDFLAGS_fuzz   := -fsanitize=address,undefined
 EXTRA_CFLAGS   ?=
 
 COMMON_FLAGS := $(CFLAGS_$(VARIANT)) -D_GNU_SOURCE -I. -I$(GEN) $(PKG_CFLAGS) -MMD -MP $(EXTRA_CFLAGS)
-CFLAGS   := -std=gnu17 $(WARN_BOTH) $(if $(filter gcc,$(CC)),$(WARN_GCC)) $(if $(filter 1,$(WERROR)),-Werror) \
+CFLAGS   := -std=gnu17 $(WARN_BOTH) $(if $(filter gcc,$(CC)),$(WARN_GCC),$(WARN_CLANG)) $(if $(filter 1,$(WERROR)),-Werror) \
   -include common/base/banned.h $(COMMON_FLAGS)
 CXXFLAGS := -std=c++17 -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) $(COMMON_FLAGS)
 
