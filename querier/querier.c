@@ -203,12 +203,31 @@ static bool is_echo(const struct querier *q, struct slice path)
            slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/echo");
 }
 
+static void members_page(struct querier *q, struct http_req *req)
+{
+    struct slice accept = http_req_header(req, "accept");
+    bool is_json = memmem(accept.ptr, accept.len, "application/json", 16) != NULL;
+    struct buf body;
+
+    buf_init(&body, ANSWER_BYTES_MAX);
+    members_write_status(q->ingesters, is_json, &body);
+    struct http_header type = {"content-type",
+                               is_json ? "application/json" : "text/html; charset=utf-8"};
+    http_reply(req, &(struct http_reply){
+                        .status = 200, .headers = &type, .header_count = 1, .body = &body});
+    buf_release(&body);
+}
+
 static bool querier_http(void *room, struct http_req *req)
 {
     struct querier *q = room;
     struct err_detail detail = {0};
     struct job *j;
 
+    if (slice_eq_str(http_req_path(req), "/status/members")) {
+        members_page(q, req);
+        return true;
+    }
     if (is_echo(q, http_req_path(req))) {
         app_observe_request("GET", "api_echo", 200, 0);
         http_reply_text(req, 200, "text/plain; charset=utf-8", "echo\n");

@@ -12,7 +12,15 @@
 #include "common/base/trace_id.h"
 #include "common/net/rpc.h"
 
-enum member_state { MEMBER_UNKNOWN, MEMBER_STARTING, MEMBER_REPLAYING, MEMBER_ACTIVE, MEMBER_READONLY, MEMBER_DRAINING, MEMBER_FAILED };
+enum member_state {
+    MEMBER_UNKNOWN,
+    MEMBER_STARTING,
+    MEMBER_REPLAYING,
+    MEMBER_ACTIVE,
+    MEMBER_READONLY,
+    MEMBER_DRAINING,
+    MEMBER_FAILED
+};
 enum member_health { MEMBER_UP, MEMBER_SUSPECT, MEMBER_DOWN };
 enum { MEMBER_ID_BYTES_MAX = 63, MEMBERS_MAX = 256 };
 
@@ -28,13 +36,15 @@ struct member {
 
 struct members;
 struct members_options {
-    const char *role;        /* of the members: "ingester", "generator", "querier" */
-    const char *cluster;     /* cluster id */
+    const char *role;    /* of the members: "ingester", "generator", "querier" */
+    const char *cluster; /* cluster id */
     const char *own_role, *own_id, *own_boot_id;
-    const char *const *control_urls; /* one candidate each; push and query lanes are told in the hello */
+    const char *const
+        *control_urls; /* one candidate each; push and query lanes are told in the hello */
     unsigned url_count;
     size_t push_receive_bytes_max, query_receive_bytes_max;
-    unsigned contexts;       /* per lane */
+    unsigned contexts; /* per lane */
+    int64_t period_ns; /* of the hellos; 0: 1 s */
 };
 MUST_CHECK enum err members_new(const struct members_options *o, struct members **ret);
 void members_free(struct members *m);
@@ -45,8 +55,10 @@ struct rpc_client *members_push(struct members *m, unsigned index);
 struct rpc_client *members_query(struct members *m, unsigned index);
 struct rpc_client *members_control(struct members *m, unsigned index);
 /* Rendezvous order of (tenant, trace id) over members that can take writes (ACTIVE, not DOWN; SUSPECT last).  Writes at most `max` indexes, returns how many. */
-unsigned members_place(struct members *m, struct slice tenant, struct trace_id id, unsigned *ret_indexes, unsigned max);
-void members_write_status(struct members *m, bool is_json, struct buf *out); /* the /status/members page */
+unsigned members_place(struct members *m, struct slice tenant, struct trace_id id,
+                       unsigned *ret_indexes, unsigned max);
+void members_write_status(struct members *m, bool is_json,
+                          struct buf *out); /* the /status/members page */
 /* The caller saw this member fail a request: suspect at once. */
 void members_report(struct members *m, unsigned index, enum err err);
 
@@ -54,6 +66,7 @@ void members_report(struct members *m, unsigned index, enum err err);
 struct member_self {
     const char *role, *cluster, *id, *boot_id, *zone, *push_url, *query_url;
 };
-void member_hello_reply(struct rpc_req *req, const struct member_self *self, enum member_state state);
+void member_hello_reply(struct rpc_req *req, const struct member_self *self,
+                        enum member_state state);
 
 #endif
