@@ -2,8 +2,8 @@
  * byte, and nothing is given back that was not appended just so. */
 #include "common/base/rng.h"
 #include "common/store/wal.h"
+#include "tests/lib/scratch_dir.h"
 #include "tests/lib/test.h"
-#include "tests/lib/tmpdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ static struct failing failing;
 
 /* What a power cut would leave: bytes of a file up to its last sync, and the names that its folder was synced with. */
 struct on_disk {
-    char path[TMPDIR_BYTES * 2];
+    char path[SCRATCH_DIR_BYTES * 2];
     int fd;
     uint64_t synced_bytes;
     bool is_named;
@@ -215,12 +215,12 @@ static struct wal_replay_result replay_all(const char *dir)
 /* Returns how many groups were acknowledged. */
 static unsigned run(struct failing f, bool is_power_cut, struct rng *rng)
 {
-    char dir[TMPDIR_BYTES];
+    char dir[SCRATCH_DIR_BYTES];
     struct wal_options o = {.segment_bytes_max = 2500, .io = &test_io};
     struct wal_replay_result r = {0};
     unsigned acked = 0;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     ledger = (struct ledger){0};
     file_count = 0;
     for (int life = 0; life < 2; life++) {
@@ -235,7 +235,7 @@ static unsigned run(struct failing f, bool is_power_cut, struct rng *rng)
         file_count = 0;
         r = replay_all(dir);
     }
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
     return acked;
 }
 
@@ -295,12 +295,12 @@ static void many_lives(void **state)
     (void)state;
 
     for (uint64_t seed = 1; seed <= 40; seed++) {
-        char dir[TMPDIR_BYTES];
+        char dir[SCRATCH_DIR_BYTES];
         struct wal_options o = {.segment_bytes_max = 3000, .io = &test_io};
         struct wal_replay_result r = {0};
 
         rng_init(&rng, seed);
-        tmpdir_make(dir);
+        scratch_dir_make(dir);
         ledger = (struct ledger){0};
         for (int life = 0; life < 12; life++) {
             struct wal *w = NULL;
@@ -317,7 +317,7 @@ static void many_lives(void **state)
             power_cut(&rng);
             r = replay_all(dir);
         }
-        tmpdir_remove(dir);
+        scratch_dir_remove(dir);
     }
 }
 

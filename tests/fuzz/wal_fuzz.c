@@ -4,7 +4,7 @@
 #include "common/base/crc32c.h"
 #include "common/store/wal_priv.h"
 #include "common/sys/fs.h"
-#include "tests/lib/tmpdir.h"
+#include "tests/lib/scratch_dir.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -51,9 +51,9 @@ static void repair(uint8_t *p, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static char dir[TMPDIR_BYTES];
+    static char dir[SCRATCH_DIR_BYTES];
     static uint8_t bytes[1 << 16];
-    char path[TMPDIR_BYTES * 2];
+    char path[SCRATCH_DIR_BYTES * 2];
     struct wal_replay_result r, again;
     struct sum first = {0}, second = {0};
 
@@ -63,9 +63,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((data[0] & 1) != 0)
         repair(bytes, size - 1);
     if (dir[0] == 0)
-        tmpdir_make(dir);
-    tmpdir_path(dir, "0000000000000001.wal", path);
-    tmpdir_write(path, (struct slice){bytes, size - 1});
+        scratch_dir_make(dir);
+    scratch_dir_path(dir, "0000000000000001.wal", path);
+    scratch_dir_write(path, (struct slice){bytes, size - 1});
     enum err e = wal_replay(dir, 0, take, &first, &r);
     assert(e == ERR_OK || e == ERR_UNSUPPORTED);
     assert(r.frames == first.frames);
@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         e = wal_replay(dir, 0, take, &third, &again);
         assert(e == ERR_OK && third.frames == first.frames + 1 && third.last_lsn == f.lsn);
     }
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
     e = fs_mkdir_all(dir);
     assert(e == ERR_OK);
     return 0;

@@ -1,7 +1,7 @@
 #include "common/store/backend.h"
 #include "common/sys/fs.h"
+#include "tests/lib/scratch_dir.h"
 #include "tests/lib/test.h"
-#include "tests/lib/tmpdir.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,14 +11,14 @@
 #define ID_A "11111111-2222-8333-8444-555555555555"
 #define ID_B "aaaaaaaa-bbbb-8ccc-8ddd-eeeeeeeeeeee"
 
-static char dir[TMPDIR_BYTES], root[TMPDIR_BYTES * 2];
+static char dir[SCRATCH_DIR_BYTES], root[SCRATCH_DIR_BYTES * 2];
 static struct backend *backend;
 
 static int set_up(void **state)
 {
     (void)state;
-    tmpdir_make(dir);
-    tmpdir_path(dir, "blocks", root);
+    scratch_dir_make(dir);
+    scratch_dir_path(dir, "blocks", root);
     return backend_local_new(root, &backend, NULL) == ERR_OK ? 0 : -1;
 }
 
@@ -26,7 +26,7 @@ static int tear_down(void **state)
 {
     (void)state;
     backend->ops->free(backend);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
     return 0;
 }
 
@@ -55,10 +55,10 @@ static struct names blocks_of(const char *tenant)
 
 static void publish(const char *tenant, const char *id, const char *bytes)
 {
-    char path[TMPDIR_BYTES * 2];
+    char path[SCRATCH_DIR_BYTES * 2];
 
-    tmpdir_path(dir, "finished.vvb", path);
-    tmpdir_write(path, slice_str(bytes));
+    scratch_dir_path(dir, "finished.vvb", path);
+    scratch_dir_write(path, slice_str(bytes));
     assert_int_equal(backend->ops->publish(backend, tenant, id, path, SLICE_LIT("{\"m\":1}")),
                      ERR_OK);
     assert_int_equal(access(path, F_OK), -1);
@@ -140,20 +140,20 @@ static void names_that_lead_out_are_refused(void **state)
 
 static void foreign_names_are_left_alone(void **state)
 {
-    char path[TMPDIR_BYTES * 2], tenant[TMPDIR_BYTES * 2];
+    char path[SCRATCH_DIR_BYTES * 2], tenant[SCRATCH_DIR_BYTES * 2];
     struct names n = {0};
     (void)state;
 
     publish("acme", ID_A, "x");
-    tmpdir_path(root, "acme", tenant);
-    tmpdir_path(tenant, "index.json.gz", path);
-    tmpdir_write(path, SLICE_LIT("not ours"));
-    tmpdir_path(tenant, ID_B, path);
+    scratch_dir_path(root, "acme", tenant);
+    scratch_dir_path(tenant, "index.json.gz", path);
+    scratch_dir_write(path, SLICE_LIT("not ours"));
+    scratch_dir_path(tenant, ID_B, path);
     assert_int_equal(fs_mkdir_all(path), ERR_OK); /* no meta.json: not visible */
-    tmpdir_path(root, "lost+found$", path);
+    scratch_dir_path(root, "lost+found$", path);
     assert_int_equal(fs_mkdir_all(path), ERR_OK);
-    tmpdir_path(root, "plain-file", path);
-    tmpdir_write(path, SLICE_NONE);
+    scratch_dir_path(root, "plain-file", path);
+    scratch_dir_write(path, SLICE_NONE);
     assert_int_equal(backend->ops->tenants(backend, add_name, &n), ERR_OK);
     assert_string_equal(n.text, "acme ");
     assert_int_equal(blocks_of("acme").count, 1);
@@ -164,7 +164,7 @@ static void foreign_names_are_left_alone(void **state)
 
 static void quarantine_keeps_everything(void **state)
 {
-    char path[TMPDIR_BYTES * 2];
+    char path[SCRATCH_DIR_BYTES * 2];
     struct buf why;
     (void)state;
 
@@ -174,10 +174,10 @@ static void quarantine_keeps_everything(void **state)
                          ERR_OK);
         assert_int_equal(blocks_of("acme").count, 0);
     }
-    tmpdir_path(root, ".quarantine/acme", path);
-    assert_int_equal(tmpdir_count(path), 3);
-    tmpdir_path(root, ".quarantine/acme/" ID_A "/why.txt", path);
-    tmpdir_read(path, &why);
+    scratch_dir_path(root, ".quarantine/acme", path);
+    assert_int_equal(scratch_dir_count(path), 3);
+    scratch_dir_path(root, ".quarantine/acme/" ID_A "/why.txt", path);
+    scratch_dir_read(path, &why);
     assert_true(slice_eq_str(buf_slice(&why), "page 3: checksum"));
     buf_release(&why);
     struct names n = {0};
@@ -187,13 +187,13 @@ static void quarantine_keeps_everything(void **state)
 
 static void old_leftovers_are_swept_at_start(void **state)
 {
-    char fresh[TMPDIR_BYTES * 2], old[TMPDIR_BYTES * 2];
+    char fresh[SCRATCH_DIR_BYTES * 2], old[SCRATCH_DIR_BYTES * 2];
     struct backend *again = NULL;
     (void)state;
 
     publish("acme", ID_A, "x");
-    tmpdir_path(root, "acme/.tmp-" ID_A, fresh);
-    tmpdir_path(root, "acme/.gone-" ID_B, old);
+    scratch_dir_path(root, "acme/.tmp-" ID_A, fresh);
+    scratch_dir_path(root, "acme/.gone-" ID_B, old);
     assert_int_equal(fs_mkdir_all(fresh), ERR_OK);
     assert_int_equal(fs_mkdir_all(old), ERR_OK);
     struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
@@ -207,13 +207,13 @@ static void old_leftovers_are_swept_at_start(void **state)
 
 static void a_root_that_can_not_be_used_is_told(void **state)
 {
-    char path[TMPDIR_BYTES * 2];
+    char path[SCRATCH_DIR_BYTES * 2];
     struct backend *b = NULL;
     struct err_detail d = {0};
     (void)state;
 
-    tmpdir_path(dir, "file", path);
-    tmpdir_write(path, SLICE_NONE);
+    scratch_dir_path(dir, "file", path);
+    scratch_dir_write(path, SLICE_NONE);
     assert_int_not_equal(backend_local_new(path, &b, &d), ERR_OK);
     assert_non_null(strstr(d.text, path));
     assert_int_not_equal(backend_local_new("", &b, &d), ERR_OK);

@@ -3,8 +3,8 @@
 #include "common/store/wal.h"
 #include "common/store/wal_priv.h"
 #include "common/sys/fs.h"
+#include "tests/lib/scratch_dir.h"
 #include "tests/lib/test.h"
-#include "tests/lib/tmpdir.h"
 
 #include <unistd.h>
 
@@ -102,13 +102,13 @@ static void fill(const char *dir, uint32_t count, uint64_t segment_bytes)
 
 static void gives_back_what_was_appended(void **state)
 {
-    char dir[TMPDIR_BYTES];
+    char dir[SCRATCH_DIR_BYTES];
     struct seen s;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     fill(dir, 300, 4096);
-    assert_true(tmpdir_count(dir) > 5);
+    assert_true(scratch_dir_count(dir) > 5);
     struct wal_replay_result r = replay(dir, &s);
     assert_int_equal(s.count, 300);
     assert_int_equal(s.lsn[0], 1);
@@ -125,16 +125,16 @@ static void gives_back_what_was_appended(void **state)
     s = (struct seen){.stop_after = 7};
     assert_int_equal(wal_replay(dir, 0, see, &s, &r), ERR_CANCELED);
     assert_int_equal(s.count, 7);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void goes_on_after_a_restart(void **state)
 {
-    char dir[TMPDIR_BYTES];
+    char dir[SCRATCH_DIR_BYTES];
     struct seen s;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     fill(dir, 10, 4096);
     for (uint32_t round = 1; round < 20; round++) {
         struct wal_replay_result r = replay(dir, &s);
@@ -143,7 +143,7 @@ static void goes_on_after_a_restart(void **state)
         append(w, round * 10, round * 10 + 10);
         wal_close(w);
     }
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void a_group_is_one_append(void **state)
@@ -151,11 +151,11 @@ static void a_group_is_one_append(void **state)
     enum { GROUP = 300 };
     static uint8_t payloads[GROUP][200];
     static struct wal_frame frames[GROUP];
-    char dir[TMPDIR_BYTES];
+    char dir[SCRATCH_DIR_BYTES];
     struct seen s;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     struct wal *w = open_log(dir, 5, 0);
     for (uint32_t n = 0; n < GROUP; n++)
         frames[n] = frame_of(n, payloads[n]);
@@ -172,26 +172,26 @@ static void a_group_is_one_append(void **state)
     wal_close(w);
     (void)replay(dir, &s);
     assert_int_equal(s.count, GROUP);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void a_tail_torn_at_any_byte_is_cut(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     struct buf whole;
     struct seen s;
     uint8_t payload[200];
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     fill(dir, 12, 0);
-    tmpdir_path(dir, "0000000000000001.wal", path);
-    tmpdir_read(path, &whole);
+    scratch_dir_path(dir, "0000000000000001.wal", path);
+    scratch_dir_read(path, &whole);
     struct wal_frame last = frame_of(11, payload);
     size_t last_at = whole.len - wal_format_frame_bytes(&last);
 
     for (size_t cut = last_at; cut < whole.len; cut++) {
-        tmpdir_write(path, (struct slice){whole.ptr, cut});
+        scratch_dir_write(path, (struct slice){whole.ptr, cut});
         struct wal_replay_result r = replay(dir, &s);
         assert_int_equal(s.count, 11);
         assert_int_equal(r.torn_bytes, cut - last_at);
@@ -199,28 +199,28 @@ static void a_tail_torn_at_any_byte_is_cut(void **state)
         r = replay(dir, &s);
         assert_int_equal(s.count, 11);
         assert_int_equal(r.torn_bytes, 0);
-        assert_int_equal(tmpdir_count(dir), 1); /* nothing in quarantine */
+        assert_int_equal(scratch_dir_count(dir), 1); /* nothing in quarantine */
     }
     buf_release(&whole);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void a_header_torn_at_any_byte_holds_nothing(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     struct buf whole;
     struct seen s;
     (void)state;
 
     for (size_t cut = 0; cut <= WAL_HEADER_BYTES; cut += cut < 90 ? 13 : 1) {
-        tmpdir_make(dir);
+        scratch_dir_make(dir);
         fill(dir, 5, 0);
         struct wal *w = open_log(dir, 6, 0);
         append(w, 5, 6);
         wal_close(w);
-        tmpdir_path(dir, "0000000000000006.wal", path);
-        tmpdir_read(path, &whole);
-        tmpdir_write(path, (struct slice){whole.ptr, cut});
+        scratch_dir_path(dir, "0000000000000006.wal", path);
+        scratch_dir_read(path, &whole);
+        scratch_dir_write(path, (struct slice){whole.ptr, cut});
         buf_release(&whole);
         struct wal_replay_result r = replay(dir, &s);
         assert_int_equal(s.count, 5);
@@ -231,30 +231,30 @@ static void a_header_torn_at_any_byte_holds_nothing(void **state)
         r = replay(dir, &s);
         assert_int_equal(s.count, 8);
         assert_int_equal(r.bad_frames, 0);
-        tmpdir_remove(dir);
+        scratch_dir_remove(dir);
     }
 }
 
 static void a_flipped_bit_costs_one_frame_at_most(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     struct buf whole;
     struct rng rng;
     (void)state;
 
     rng_init(&rng, 4711);
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     fill(dir, 60, 4096);
     struct wal_files files;
     assert_int_equal(wal_format_list(dir, &files), ERR_OK);
     assert_true(files.count >= 3);
     for (int i = 0; i < 1000; i++) {
         uint32_t which = (uint32_t)rng_below(&rng, files.count);
-        tmpdir_path(dir, files.items[which].name, path);
-        tmpdir_read(path, &whole);
+        scratch_dir_path(dir, files.items[which].name, path);
+        scratch_dir_read(path, &whole);
         size_t at = (size_t)rng_below(&rng, whole.len);
         whole.ptr[at] ^= (uint8_t)(1u << rng_below(&rng, 8));
-        tmpdir_write(path, buf_slice(&whole));
+        scratch_dir_write(path, buf_slice(&whole));
         struct seen s;
         struct wal_replay_result r = replay(dir, &s);
         bool is_header = at < WAL_HEADER_BYTES;
@@ -262,33 +262,33 @@ static void a_flipped_bit_costs_one_frame_at_most(void **state)
         bool is_tail = which + 1 == files.count && r.torn_bytes > 0;
         if (!is_tail)
             assert_int_equal(r.quarantined_files, 1);
-        char quarantine[TMPDIR_BYTES * 2];
-        tmpdir_path(dir, "quarantine", quarantine);
-        assert_int_equal(tmpdir_count(quarantine), is_tail ? 0 : 1);
+        char quarantine[SCRATCH_DIR_BYTES * 2];
+        scratch_dir_path(dir, "quarantine", quarantine);
+        assert_int_equal(scratch_dir_count(quarantine), is_tail ? 0 : 1);
         assert_int_equal(fs_remove_tree(quarantine), ERR_OK);
         /* Put the file back: the flip undone, the torn tail too. */
         whole.ptr[at] = 0;
         buf_release(&whole);
-        tmpdir_remove(dir);
+        scratch_dir_remove(dir);
         assert_int_equal(fs_mkdir_all(dir), ERR_OK);
         fill(dir, 60, 4096);
     }
     wal_format_list_release(&files);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void a_zeroed_page_costs_its_frames_only(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     struct buf whole;
     struct seen s;
     (void)state;
 
     for (size_t page = 0; page < 3; page++) {
-        tmpdir_make(dir);
+        scratch_dir_make(dir);
         fill(dir, 200, 16384);
-        tmpdir_path(dir, "0000000000000001.wal", path);
-        tmpdir_read(path, &whole);
+        scratch_dir_path(dir, "0000000000000001.wal", path);
+        scratch_dir_read(path, &whole);
         assert_true(whole.len > 12288);
         memset(whole.ptr + page * 4096, 0, 4096);
         /* How many frames lie outside the page. */
@@ -303,40 +303,41 @@ static void a_zeroed_page_costs_its_frames_only(void **state)
                 survivors++;
             at = end;
         }
-        tmpdir_write(path, buf_slice(&whole));
+        scratch_dir_write(path, buf_slice(&whole));
         buf_release(&whole);
         struct wal_replay_result r = replay(dir, &s);
         assert_int_equal(s.count, survivors);
         assert_true(survivors > 150 && survivors < 200);
         assert_int_equal(r.quarantined_files, 1);
         assert_int_equal(r.last_lsn, 200);
-        tmpdir_remove(dir);
+        scratch_dir_remove(dir);
     }
 }
 
 static void copied_and_swapped_files_lose_nothing(void **state)
 {
-    char dir[TMPDIR_BYTES], a[TMPDIR_BYTES * 2], b[TMPDIR_BYTES * 2], c[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], a[SCRATCH_DIR_BYTES * 2], b[SCRATCH_DIR_BYTES * 2],
+        c[SCRATCH_DIR_BYTES * 2];
     struct wal_files files;
     struct buf whole;
     struct seen s;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     fill(dir, 100, 4096);
     assert_int_equal(wal_format_list(dir, &files), ERR_OK);
     assert_true(files.count >= 4);
-    tmpdir_path(dir, files.items[1].name, a);
-    tmpdir_path(dir, files.items[2].name, b);
-    tmpdir_path(dir, "swap", c);
+    scratch_dir_path(dir, files.items[1].name, a);
+    scratch_dir_path(dir, files.items[2].name, b);
+    scratch_dir_path(dir, "swap", c);
     assert_int_equal(rename(a, c) + rename(b, a) + rename(c, b), 0);
     struct wal_replay_result r = replay(dir, &s);
     assert_int_equal(s.count, 100);
     assert_int_equal(r.quarantined_files, 0);
 
-    tmpdir_path(dir, "00000000000000f0.wal", c);
-    tmpdir_read(a, &whole);
-    tmpdir_write(c, buf_slice(&whole));
+    scratch_dir_path(dir, "00000000000000f0.wal", c);
+    scratch_dir_read(a, &whole);
+    scratch_dir_write(c, buf_slice(&whole));
     buf_release(&whole);
     r = replay(dir, &s);
     assert_int_equal(s.count, 100);
@@ -352,47 +353,47 @@ static void copied_and_swapped_files_lose_nothing(void **state)
     assert_int_equal(s.lsn[0], files.items[2].first_lsn);
     assert_int_equal(s.lsn[s.count - 1], 100);
     wal_format_list_release(&files);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void a_newer_version_is_refused(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     struct buf whole;
     struct seen s = {0};
     struct wal_replay_result r;
     struct wal *w = NULL;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     fill(dir, 50, 4096);
-    tmpdir_path(dir, "0000000000000001.wal", path);
-    tmpdir_read(path, &whole);
+    scratch_dir_path(dir, "0000000000000001.wal", path);
+    scratch_dir_read(path, &whole);
     whole.ptr[8] = 2;
-    tmpdir_write(path, buf_slice(&whole)); /* without the checksum it is only damage */
+    scratch_dir_write(path, buf_slice(&whole)); /* without the checksum it is only damage */
     (void)replay(dir, &s);
     assert_int_equal(s.count, 50);
     uint32_t crc = crc32c((struct slice){whole.ptr, 92});
     memcpy(whole.ptr + 92, &crc, sizeof crc);
-    tmpdir_write(path, buf_slice(&whole));
+    scratch_dir_write(path, buf_slice(&whole));
     buf_release(&whole);
     s = (struct seen){0};
     assert_int_equal(wal_replay(dir, 0, see, &s, &r), ERR_UNSUPPORTED);
     assert_int_equal(s.count, 0);
     assert_int_equal(wal_open(dir, 51, &(struct wal_options){0}, &w), ERR_UNSUPPORTED);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 /* A sender may put the bytes of a frame into an attribute: when the frame around it is damaged, the inner one must not come to life. */
 static void a_frame_inside_a_payload_is_not_believed(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     uint8_t inner[WAL_FRAME_HEAD_BYTES_MAX + 200], payload[200];
     struct buf whole;
     struct seen s;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     struct wal_frame forged = frame_of(77, payload);
     forged.lsn = 2;
     size_t n = wal_format_frame_head(&forged, 0x12345678, inner);
@@ -404,27 +405,27 @@ static void a_frame_inside_a_payload_is_not_believed(void **state)
     assert_int_equal(wal_append(w, &outer, 1), ERR_OK);
     append(w, 2, 3);
     wal_close(w);
-    tmpdir_path(dir, "0000000000000001.wal", path);
-    tmpdir_read(path, &whole);
+    scratch_dir_path(dir, "0000000000000001.wal", path);
+    scratch_dir_read(path, &whole);
     struct wal_frame first = frame_of(0, payload);
     whole.ptr[WAL_HEADER_BYTES + wal_format_frame_bytes(&first) + 20] ^= 1;
-    tmpdir_write(path, buf_slice(&whole));
+    scratch_dir_write(path, buf_slice(&whole));
     buf_release(&whole);
     (void)replay(dir, &s);
     assert_int_equal(s.count, 2);
     assert_int_equal(s.part[0], 0);
     assert_int_equal(s.part[1], 2);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void trimming_keeps_the_count(void **state)
 {
-    char dir[TMPDIR_BYTES];
+    char dir[SCRATCH_DIR_BYTES];
     struct seen s;
     uint64_t last;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     struct wal *w = open_log(dir, 1, 4096);
     append(w, 0, 100);
     uint64_t bytes_before = wal_bytes(w);
@@ -439,7 +440,7 @@ static void trimming_keeps_the_count(void **state)
     assert_int_equal(s.lsn[s.count - 1], 100);
     assert_int_equal(wal_trim(w, 100), ERR_OK);
     assert_int_equal(wal_bytes(w), WAL_HEADER_BYTES);
-    assert_int_equal(tmpdir_count(dir), 1);
+    assert_int_equal(scratch_dir_count(dir), 1);
     wal_close(w);
     struct wal_replay_result r = replay(dir, &s);
     assert_int_equal(s.count, 0);
@@ -451,27 +452,27 @@ static void trimming_keeps_the_count(void **state)
     (void)replay(dir, &s);
     assert_int_equal(s.count, 3);
     assert_true(s.lsn[0] >= 101);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 static void an_empty_or_missing_folder(void **state)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
+    char dir[SCRATCH_DIR_BYTES], path[SCRATCH_DIR_BYTES * 2];
     struct wal_replay_result r;
     struct seen s;
     (void)state;
 
-    tmpdir_make(dir);
+    scratch_dir_make(dir);
     r = replay(dir, &s);
     assert_int_equal(s.count + r.last_lsn + r.first_lsn, 0);
-    tmpdir_path(dir, "no", path);
+    scratch_dir_path(dir, "no", path);
     assert_int_equal(wal_replay(path, 0, see, &s, &r), ERR_NOT_FOUND);
     struct wal *w = open_log(path, 1, 0);
     append(w, 0, 1);
     wal_close(w);
     (void)replay(path, &s);
     assert_int_equal(s.count, 1);
-    tmpdir_remove(dir);
+    scratch_dir_remove(dir);
 }
 
 int main(void)
