@@ -297,12 +297,24 @@ static void stop(void *arg)
     free(r);
 }
 
+static bool http(void *room, struct http_req *req)
+{
+    struct room *r = room;
+    struct members *lists[2] = {r->ingesters.members, r->generators.members};
+
+    if (!slice_eq_str(http_req_path(req), "/status/members"))
+        return false;
+    members_reply_status(lists, r->generators.members != NULL ? 2 : 1, req);
+    return true;
+}
+
 const struct app_room distributor_room = {
     .role = "distributor",
     .control_listen = control_listen,
     .start = start,
     .lanes = lanes,
     .state = state,
+    .http = http,
     .drain = drain,
     .stop = stop,
 };

@@ -203,21 +203,6 @@ static bool is_echo(const struct querier *q, struct slice path)
            slice_eq_str(slice_sub(path, prefix.len, path.len), "/api/echo");
 }
 
-static void members_page(struct querier *q, struct http_req *req)
-{
-    struct slice accept = http_req_header(req, "accept");
-    bool is_json = memmem(accept.ptr, accept.len, "application/json", 16) != NULL;
-    struct buf body;
-
-    buf_init(&body, ANSWER_BYTES_MAX);
-    members_write_status(q->ingesters, is_json, &body);
-    struct http_header type = {"content-type",
-                               is_json ? "application/json" : "text/html; charset=utf-8"};
-    http_reply(req, &(struct http_reply){
-                        .status = 200, .headers = &type, .header_count = 1, .body = &body});
-    buf_release(&body);
-}
-
 static bool querier_http(void *room, struct http_req *req)
 {
     struct querier *q = room;
@@ -225,7 +210,7 @@ static bool querier_http(void *room, struct http_req *req)
     struct job *j;
 
     if (slice_eq_str(http_req_path(req), "/status/members")) {
-        members_page(q, req);
+        members_reply_status(&q->ingesters, 1, req);
         return true;
     }
     if (is_echo(q, http_req_path(req))) {

@@ -57,6 +57,9 @@ struct rpc_client *members_control(struct members *m, unsigned index);
 /* Rendezvous order of (tenant, trace id) over members that can take writes (ACTIVE, not DOWN; SUSPECT last).  Writes at most `max` indexes, returns how many. */
 unsigned members_place(struct members *m, struct slice tenant, struct trace_id id,
                        unsigned *ret_indexes, unsigned max);
+/* Answers /status/members: one list a role, HTML, or JSON by Accept. */
+struct http_req;
+void members_reply_status(struct members *const *lists, unsigned count, struct http_req *req);
 void members_write_status(struct members *m, bool is_json,
                           struct buf *out); /* the /status/members page */
 /* The caller saw this member fail a request: suspect at once. */

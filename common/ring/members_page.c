@@ -1,4 +1,5 @@
 #include "common/codec/json_out.h"
+#include "common/net/http_server.h"
 #include "common/ring/members.h"
 #include "common/ring/members_priv.h"
 
@@ -78,4 +79,28 @@ void members_write_status(struct members *m, bool is_json, struct buf *out)
     } else {
         buf_append_str(out, "</table>\n");
     }
+}
+
+void members_reply_status(struct members *const *lists, unsigned count, struct http_req *req)
+{
+    enum { PAGE_BYTES_MAX = 1 << 20 };
+    struct slice accept = http_req_header(req, "accept");
+    bool is_json = memmem(accept.ptr, accept.len, "application/json", 16) != NULL;
+    struct http_header type = {"content-type",
+                               is_json ? "application/json" : "text/html; charset=utf-8"};
+    struct buf body;
+
+    buf_init(&body, PAGE_BYTES_MAX);
+    if (is_json)
+        buf_append_byte(&body, '[');
+    for (unsigned i = 0; i < count; i++) {
+        if (is_json && i != 0)
+            buf_append_byte(&body, ',');
+        members_write_status(lists[i], is_json, &body);
+    }
+    if (is_json)
+        buf_append_byte(&body, ']');
+    http_reply(req, &(struct http_reply){
+                        .status = 200, .headers = &type, .header_count = 1, .body = &body});
+    buf_release(&body);
 }
