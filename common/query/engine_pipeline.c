@@ -168,6 +168,22 @@ enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p,
     return bind_pipeline(e, p, 0, ret);
 }
 
+/* Eight rows without a match are passed over at once; among matches there is no branch to guess. */
+static void mark_traces(const struct eval *e, const uint8_t *mask, uint8_t *trace_mask)
+{
+    const uint32_t *trace = e->fixed.trace;
+    uint32_t rows = mask == NULL ? 0 : e->rows[SEG_SPAN], r = 0;
+    uint64_t eight;
+
+    for (; rows - r >= sizeof eight; r += (uint32_t)sizeof eight) {
+        memcpy(&eight, mask + r, sizeof eight);
+        for (uint32_t i = r; eight != 0 && i < r + sizeof eight; i++)
+            trace_mask[trace[i]] |= mask[i];
+    }
+    for (; r < rows; r++)
+        trace_mask[trace[r]] |= mask[r];
+}
+
 static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_mask)
 {
     if (s->kind == QL_SPANSET_PIPELINE)
@@ -178,9 +194,7 @@ static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_m
         bool is_known = set_candidates(e, is_left_enough ? s->left : s->right, trace_mask);
         return s->op == QL_OR ? is_known && set_candidates(e, s->left, trace_mask) : is_known;
     }
-    for (uint32_t r = 0; s->mask != NULL && r < e->rows[SEG_SPAN]; r++)
-        if (s->mask[r] != 0)
-            trace_mask[e->fixed.trace[r]] = 1;
+    mark_traces(e, s->mask, trace_mask);
     return true;
 }
 

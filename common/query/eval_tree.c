@@ -77,6 +77,22 @@ static int by_id_cmp(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
+/* Most traces are small: then moving neighbours beats qsort's calls. */
+static void sort_by_id(struct by_id *list, uint32_t count)
+{
+    if (count > 24) {
+        qsort(list, count, sizeof list[0], by_id_cmp);
+        return;
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        struct by_id one = list[i];
+        uint32_t at = i;
+        for (; at > 0 && by_id_cmp(&one, &list[at - 1]) < 0; at--)
+            list[at] = list[at - 1];
+        list[at] = one;
+    }
+}
+
 /* The entry that a span of kind `kind` has for a parent: of a pair with one id the client for a server, the server for all others. */
 static uint32_t parent_of(const struct eval *e, const struct by_id *list, uint32_t count,
                           uint64_t id, uint32_t self)
@@ -143,7 +159,7 @@ static void number_trace(struct eval *e, struct by_id *list, uint32_t count)
 {
     int64_t counter = 0;
 
-    qsort(list, count, sizeof list[0], by_id_cmp);
+    sort_by_id(list, count);
     bool is_numbered = !has_triple(list, count);
     for (uint32_t i = count; i-- > 0;) {
         uint64_t parent = e->fixed.parent_id[list[i].row];
