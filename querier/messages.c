@@ -132,6 +132,8 @@ enum err messages_coverage(struct arena *a, struct slice answer, uint32_t field,
             c.instance_id = bytes;
         if (at == 2)
             c.published_lsn = number;
+        if (at == 4)
+            c.is_replaying = number != 0;
     }
     if (reader_failed(&r))
         return ERR_CORRUPT;

@@ -105,6 +105,7 @@ static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t fie
             f->answers[i].err = e;
         else if (e != ERR_OK)
             return e;
+        ctx->missing += list[i].is_replaying;
         /* Instance ids outlive the answer's bytes. */
         list[i].instance_id = arena_dup(ctx->arena, list[i].instance_id);
         for (uint32_t k = 0; k < list[i].recent_count; k++)
