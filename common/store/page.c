@@ -1,0 +1,420 @@
+#include "common/store/page.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+enum method { METHOD_CONST = 0, METHOD_PACKED = 1, METHOD_DELTA = 2, METHOD_RUNS = 3 };
+enum { DOUBLE_RAW = 0, DOUBLE_DECIMAL = 1, DECIMAL_PLACES_MAX = 9 };
+
+static unsigned bits_of(uint64_t v)
+{
+    return v == 0 ? 0 : 64 - (unsigned)__builtin_clzll(v);
+}
+
+/* --- one vector: frame of reference, a width, and the few values that do not fit it --- */
+
+struct plan {
+    uint64_t base;
+    uint32_t exceptions;
+    unsigned width;
+};
+
+/* The width for which packed bits and exceptions take least. */
+static struct plan plan_vector(const uint64_t *v, uint32_t n, size_t *ret_bytes)
+{
+    uint32_t histogram[65] = {0}, above = 0;
+    struct plan p = {.base = UINT64_MAX};
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i] < p.base)
+            p.base = v[i];
+    for (uint32_t i = 0; i < n; i++)
+        histogram[bits_of(v[i] - p.base)]++;
+    unsigned widest = 64;
+    while (widest > 0 && histogram[widest] == 0)
+        widest--;
+    size_t best = SIZE_MAX;
+    for (unsigned w = widest + 1; w-- > 0;) {
+        size_t cost = (size_t)w * n + (size_t)above * (12 + (widest - w + 6) / 7 * 8);
+        if (cost < best) {
+            best = cost;
+            p.width = w;
+            p.exceptions = above;
+        }
+        above += histogram[w];
+    }
+    *ret_bytes = (best + 7) / 8 + varint_bytes(p.base) + 3;
+    return p;
+}
+
+static void pack(uint8_t *to, const uint64_t *v, uint32_t n, uint64_t base, unsigned width)
+{
+    uint64_t hold = 0, mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
+    unsigned held = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t x = (v[i] - base) & mask;
+        hold |= x << held;
+        if (held + width >= 64) {
+            le64_write(to, hold);
+            to += 8;
+            hold = held == 0 ? 0 : x >> (64 - held);
+            held = held + width - 64;
+        } else {
+            held += width;
+        }
+    }
+    for (; held > 0; held = held > 8 ? held - 8 : 0) {
+        *to++ = (uint8_t)hold;
+        hold >>= 8;
+    }
+}
+
+static size_t packed_bytes(uint32_t n, unsigned width)
+{
+    return ((size_t)n * width + 7) / 8;
+}
+
+static void put_vector(struct buf *out, const uint64_t *v, uint32_t n)
+{
+    size_t estimate;
+    struct plan p = plan_vector(v, n, &estimate);
+    buf_append_varint(out, p.base);
+    buf_append_byte(out, (uint8_t)p.width);
+    buf_append_varint(out, p.exceptions);
+    uint8_t *to = p.width == 0 ? NULL : buf_extend(out, packed_bytes(n, p.width));
+    if (to != NULL)
+        pack(to, v, n, p.base, p.width);
+    uint32_t last = 0;
+    for (uint32_t i = 0; p.exceptions != 0 && p.width < 64 && i < n; i++) {
+        uint64_t high = (v[i] - p.base) >> p.width;
+        if (high == 0)
+            continue;
+        buf_append_varint(out, i - last);
+        buf_append_varint(out, high);
+        last = i;
+    }
+}
+
+static void unpack(const uint8_t *from, uint32_t n, uint64_t base, unsigned width, uint64_t *ret)
+{
+    uint64_t mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
+    if (width <= 56) { /* a value lies within eight bytes from the byte it begins in */
+        for (uint32_t i = 0; i < n; i++) {
+            size_t bit = (size_t)i * width;
+            ret[i] = base + (le64_read(from + bit / 8) >> bit % 8 & mask);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        size_t bit = (size_t)i * width;
+        uint64_t low = le64_read(from + bit / 8) >> bit % 8;
+        uint64_t high = bit % 8 == 0 ? 0 : (uint64_t)from[bit / 8 + 8] << (64 - bit % 8);
+        ret[i] = base + ((low | high) & mask);
+    }
+}
+
+static enum err get_vector(struct reader *r, uint32_t n, uint64_t *ret)
+{
+    uint64_t base = reader_varint(r);
+    unsigned width = reader_u8(r);
+    uint64_t exceptions = reader_varint(r);
+    if (width > 64 || exceptions > n || (exceptions != 0 && width == 64))
+        return ERR_CORRUPT;
+    size_t len = packed_bytes(n, width);
+    struct slice packed = reader_take(r, len);
+    if (reader_failed(r))
+        return ERR_CORRUPT;
+    if (reader_left(r) >= 9) {
+        unpack(packed.ptr, n, base, width, ret);
+    } else { /* the last values are read eight bytes at a time too */
+        uint8_t padded[PAGE_VECTOR * 8 + 16];
+        assert(len + 9 <= sizeof padded);
+        if (len != 0)
+            memcpy(padded, packed.ptr, len);
+        memset(padded + len, 0, 9);
+        unpack(padded, n, base, width, ret);
+    }
+    for (uint64_t i = 0, at = 0; i < exceptions; i++) {
+        uint64_t step = reader_varint(r);
+        if (step >= n || at + step >= n)
+            return ERR_CORRUPT;
+        at += step;
+        ret[at] += reader_varint(r) << width;
+    }
+    return reader_failed(r) ? ERR_CORRUPT : ERR_OK;
+}
+
+/* --- integers --- */
+
+static uint64_t common_divisor(const uint64_t *v, uint32_t n)
+{
+    uint64_t d = 0;
+    for (uint32_t i = 0; i < n && d != 1; i++)
+        for (uint64_t a = v[i], b; a != 0; a = b) {
+            b = d % a;
+            d = a;
+        }
+    return d == 0 ? 1 : d;
+}
+
+/* Deltas of a vector's values, the first against `before`. */
+static void deltas(const uint64_t *v, uint32_t n, uint64_t before, uint64_t *ret)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        ret[i] = zigzag((int64_t)(v[i] - before));
+        before = v[i];
+    }
+}
+
+struct costs {
+    size_t packed, delta, runs;
+    bool is_const;
+};
+
+static struct costs measure(const uint64_t *v, uint32_t n, uint64_t divisor)
+{
+    struct costs c = {.is_const = true};
+    uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0, run = 0;
+    for (uint32_t from = 0; from < n; from += PAGE_VECTOR) {
+        uint32_t m = n - from < PAGE_VECTOR ? n - from : PAGE_VECTOR;
+        size_t bytes;
+        for (uint32_t i = 0; i < m; i++)
+            scaled[i] = divisor == 1 ? v[from + i] : v[from + i] / divisor;
+        (void)plan_vector(scaled, m, &bytes);
+        c.packed += bytes;
+        deltas(scaled, m, before, delta);
+        (void)plan_vector(delta, m, &bytes);
+        c.delta += bytes;
+        before = scaled[m - 1];
+        for (uint32_t i = 0; i < m; i++, run++) {
+            if (from + i == 0 || v[from + i] == v[from + i - 1])
+                continue;
+            c.is_const = false;
+            c.runs += varint_bytes(v[from + i - 1]) + varint_bytes(run);
+            run = 0;
+        }
+    }
+    c.runs += varint_bytes(v[n - 1]) + varint_bytes(run);
+    return c;
+}
+
+static void put_runs(struct buf *out, const uint64_t *v, uint32_t n)
+{
+    for (uint32_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && v[end] == v[i];)
+            end++;
+        buf_append_varint(out, v[i]);
+        buf_append_varint(out, end - i);
+    }
+}
+
+void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count)
+{
+    if (count == 0)
+        return;
+    uint64_t divisor = common_divisor(values, count);
+    struct costs c = measure(values, count, divisor);
+    if (c.is_const) {
+        buf_append_byte(out, METHOD_CONST);
+        buf_append_varint(out, values[0]);
+        return;
+    }
+    if (c.runs < c.packed && c.runs < c.delta) {
+        buf_append_byte(out, METHOD_RUNS);
+        put_runs(out, values, count);
+        return;
+    }
+    bool is_delta = c.delta < c.packed;
+    uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0;
+    buf_append_byte(out, is_delta ? METHOD_DELTA : METHOD_PACKED);
+    buf_append_varint(out, divisor);
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        for (uint32_t i = 0; i < m; i++)
+            scaled[i] = divisor == 1 ? values[from + i] : values[from + i] / divisor;
+        if (is_delta)
+            deltas(scaled, m, before, delta);
+        before = scaled[m - 1];
+        put_vector(out, is_delta ? delta : scaled, m);
+    }
+}
+
+static enum err get_packed(struct reader *r, uint32_t count, bool is_delta, uint64_t *ret)
+{
+    uint64_t divisor = reader_varint(r), before = 0;
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        enum err e = get_vector(r, m, ret + from);
+        if (e != ERR_OK)
+            return e;
+        for (uint32_t i = 0; is_delta && i < m; i++)
+            before = ret[from + i] = before + (uint64_t)unzigzag(ret[from + i]);
+    }
+    for (uint32_t i = 0; divisor != 1 && i < count; i++)
+        ret[i] *= divisor;
+    return ERR_OK;
+}
+
+static enum err get_runs(struct reader *r, uint32_t count, uint64_t *ret)
+{
+    for (uint32_t at = 0; at < count;) {
+        uint64_t v = reader_varint(r), run = reader_varint(r);
+        if (reader_failed(r) || run == 0 || run > count - at)
+            return ERR_CORRUPT;
+        for (uint64_t i = 0; i < run; i++)
+            ret[at++] = v;
+    }
+    return ERR_OK;
+}
+
+enum err page_get_ints(struct reader *r, uint32_t count, uint64_t *ret)
+{
+    if (count == 0)
+        return ERR_OK;
+    uint8_t method = reader_u8(r);
+    if (reader_failed(r))
+        return ERR_CORRUPT;
+    switch (method) {
+    case METHOD_CONST: {
+        uint64_t v = reader_varint(r);
+        for (uint32_t i = 0; i < count; i++)
+            ret[i] = v;
+        return reader_failed(r) ? ERR_CORRUPT : ERR_OK;
+    }
+    case METHOD_PACKED: return get_packed(r, count, false, ret);
+    case METHOD_DELTA: return get_packed(r, count, true, ret);
+    case METHOD_RUNS: return get_runs(r, count, ret);
+    default: return ERR_CORRUPT;
+    }
+}
+
+/* --- doubles: most are short decimals; those come back from an integer and a power of ten, exactly, or the page stays raw --- */
+
+static const double tens[DECIMAL_PLACES_MAX + 1] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
+
+static bool as_decimal(double v, unsigned places, int64_t *ret)
+{
+    double scaled = v * tens[places];
+    if (!(fabs(scaled) < 9e15))
+        return false;
+    int64_t whole = (int64_t)nearbyint(scaled);
+    double back = (double)whole / tens[places];
+    if (memcmp(&back, &v, sizeof v) != 0)
+        return false;
+    *ret = whole;
+    return true;
+}
+
+static bool decimal_places(const double *v, uint32_t n, unsigned *ret)
+{
+    int64_t whole;
+    unsigned places = 0;
+    for (uint32_t i = 0; i < n; i++)
+        while (!as_decimal(v[i], places, &whole))
+            if (++places > DECIMAL_PLACES_MAX)
+                return false;
+    for (uint32_t i = 0; i < n; i++) /* more places can lose a value that fewer had */
+        if (!as_decimal(v[i], places, &whole))
+            return false;
+    *ret = places;
+    return true;
+}
+
+void page_put_doubles(struct buf *out, const double *values, uint32_t count)
+{
+    unsigned places;
+    uint64_t vector[PAGE_VECTOR];
+    if (count == 0)
+        return;
+    if (!decimal_places(values, count, &places)) {
+        buf_append_byte(out, DOUBLE_RAW);
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t bits;
+            memcpy(&bits, &values[i], sizeof bits);
+            buf_append_le64(out, bits);
+        }
+        return;
+    }
+    buf_append_byte(out, DOUBLE_DECIMAL);
+    buf_append_byte(out, (uint8_t)places);
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        for (uint32_t i = 0; i < m; i++) {
+            int64_t whole = 0;
+            bool fits = as_decimal(values[from + i], places, &whole);
+            assert(fits);
+            vector[i] = page_of_signed(whole);
+        }
+        page_put_ints(out, vector, m);
+    }
+}
+
+enum err page_get_doubles(struct reader *r, uint32_t count, double *ret)
+{
+    uint64_t vector[PAGE_VECTOR];
+    if (count == 0)
+        return ERR_OK;
+    uint8_t method = reader_u8(r);
+    if (method == DOUBLE_RAW) {
+        struct slice raw = reader_take(r, (size_t)count * 8);
+        if (reader_failed(r))
+            return ERR_CORRUPT;
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t bits = le64_read(raw.ptr + (size_t)i * 8);
+            memcpy(&ret[i], &bits, sizeof bits);
+        }
+        return ERR_OK;
+    }
+    uint8_t places = reader_u8(r);
+    if (reader_failed(r) || method != DOUBLE_DECIMAL || places > DECIMAL_PLACES_MAX)
+        return ERR_CORRUPT;
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        enum err e = page_get_ints(r, m, vector);
+        if (e != ERR_OK)
+            return e;
+        for (uint32_t i = 0; i < m; i++)
+            ret[from + i] = (double)page_to_signed(vector[i]) / tens[places];
+    }
+    return ERR_OK;
+}
+
+/* --- texts --- */
+
+void page_put_texts(struct buf *out, const struct slice *values, uint32_t count)
+{
+    uint64_t vector[PAGE_VECTOR];
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        for (uint32_t i = 0; i < m; i++)
+            vector[i] = values[from + i].len;
+        page_put_ints(out, vector, m);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        buf_append(out, values[i]);
+}
+
+enum err page_get_texts(struct reader *r, uint32_t count, struct arena *a, struct slice **ret)
+{
+    uint64_t vector[PAGE_VECTOR];
+    if (count / PAGE_VECTOR > reader_left(r)) /* a vector of lengths takes two bytes at least */
+        return ERR_CORRUPT;
+    struct slice *values = arena_alloc(a, (size_t)count * sizeof *values);
+    if (values == NULL)
+        return arena_err(a);
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        enum err e = page_get_ints(r, m, vector);
+        if (e != ERR_OK)
+            return e;
+        for (uint32_t i = 0; i < m; i++)
+            values[from + i].len = vector[i];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = reader_take(r, values[i].len);
+        if (reader_failed(r))
+            return ERR_CORRUPT;
+    }
+    *ret = values;
+    return ERR_OK;
+}

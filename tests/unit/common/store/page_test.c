@@ -1,0 +1,134 @@
+#include "common/base/rng.h"
+#include "common/store/page.h"
+#include "tests/lib/test.h"
+
+#include <math.h>
+
+static void check_ints(const uint64_t *v, uint32_t n, size_t bytes_max)
+{
+    struct buf b;
+    buf_init(&b, 1u << 26);
+    page_put_ints(&b, v, n);
+    assert_int_equal(buf_err(&b), ERR_OK);
+    assert_true(b.len <= bytes_max);
+    /* Exactly as long as the bytes, so that a read past the end is seen. */
+    uint8_t *copy = malloc(b.len + 1);
+    uint64_t *back = calloc(n + 1, sizeof *back);
+    assert_non_null(copy);
+    assert_non_null(back);
+    memcpy(copy, b.ptr == NULL ? (const uint8_t *)"" : b.ptr, b.len);
+    copy = realloc(copy, b.len == 0 ? 1 : b.len);
+    struct reader r = reader_of((struct slice){copy, b.len});
+    assert_int_equal(page_get_ints(&r, n, back), ERR_OK);
+    assert_true(reader_done(&r));
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(back[i] == v[i]);
+    for (size_t cut = 0; cut < b.len && b.len < 3000; cut++) { /* less is not enough */
+        r = reader_of((struct slice){copy, cut});
+        assert_int_equal(page_get_ints(&r, n, back), ERR_CORRUPT);
+    }
+    free(copy);
+    free(back);
+    buf_release(&b);
+}
+
+static void test_ints(void **state)
+{
+    (void)state;
+    struct rng rng;
+    static uint64_t v[5000];
+    rng_init(&rng, 1);
+    check_ints(v, 0, 0);
+    check_ints(v, 5000, 2); /* one value */
+    for (unsigned width = 0; width <= 64; width++) {
+        for (uint32_t n = 1; n <= 5000; n = n * 3 + 1) {
+            for (uint32_t i = 0; i < n; i++)
+                v[i] = width == 0 ? 7 : rng_u64(&rng) >> (64 - width);
+            check_ints(v, n, (size_t)n * width / 8 + 40 * (n / PAGE_VECTOR + 1));
+        }
+    }
+    for (uint32_t i = 0; i < 5000; i++) /* times in microseconds, ascending */
+        v[i] = 1700000000000000000 + i * 1000000ull + rng_below(&rng, 1000) * 1000;
+    check_ints(v, 5000, 5000 * 13 / 8);
+    for (uint32_t i = 0; i < 5000; i++) /* small, but for a few */
+        v[i] = rng_below(&rng, 100) == 0 ? rng_u64(&rng) : rng_below(&rng, 16);
+    check_ints(v, 5000, 5000 * 6 / 8 + 400);
+    for (uint32_t i = 0; i < 5000; i++)
+        v[i] = i / 700;
+    check_ints(v, 5000, 40);
+    for (uint32_t i = 0; i < 5000; i++)
+        v[i] = i % 2 == 0 ? UINT64_MAX : 0;
+    check_ints(v, 5000, 5000);
+}
+
+static void check_doubles(const double *v, uint32_t n, size_t bytes_max)
+{
+    struct buf b;
+    double *back = calloc(n, sizeof *back);
+    assert_non_null(back);
+    buf_init(&b, 1u << 26);
+    page_put_doubles(&b, v, n);
+    assert_true(b.len <= bytes_max);
+    struct reader r = reader_of(buf_slice(&b));
+    assert_int_equal(page_get_doubles(&r, n, back), ERR_OK);
+    assert_memory_equal(v, back, n * sizeof *v);
+    for (size_t cut = 0; cut < b.len; cut++) {
+        r = reader_of((struct slice){b.ptr, cut});
+        assert_int_equal(page_get_doubles(&r, n, back), ERR_CORRUPT);
+    }
+    buf_release(&b);
+    free(back);
+}
+
+static void test_doubles(void **state)
+{
+    (void)state;
+    struct rng rng;
+    static double v[3000];
+    rng_init(&rng, 2);
+    for (int i = 0; i < 3000; i++)
+        v[i] = (double)rng_below(&rng, 1000) / 1000.0;
+    check_doubles(v, 3000, 3000 * 11 / 8);
+    static const double odd[] = {0.0,    -0.0,  NAN, INFINITY, -INFINITY,
+                                 5e-324, 1e300, 0.1, 1e15,     9007199254740993.0};
+    check_doubles(odd, 10, 81);
+    for (uint32_t i = 0; i < 10; i++)
+        check_doubles(&odd[i], 1, 16);
+    for (int i = 0; i < 3000; i++)
+        v[i] = rng_unit(&rng);
+    check_doubles(v, 300, 300 * 8 + 1);
+}
+
+static void test_texts(void **state)
+{
+    (void)state;
+    static struct slice v[3000];
+    struct slice *back;
+    struct arena a;
+    struct buf b;
+    for (size_t i = 0; i < 3000; i++)
+        v[i] = slice_sub(SLICE_LIT("the quick brown fox\0jumps over"), 0, i % 31);
+    arena_init(&a, NULL);
+    buf_init(&b, 1u << 26);
+    page_put_texts(&b, v, 3000);
+    struct reader r = reader_of(buf_slice(&b));
+    assert_int_equal(page_get_texts(&r, 3000, &a, &back), ERR_OK);
+    assert_true(reader_done(&r));
+    for (size_t i = 0; i < 3000; i++)
+        assert_true(slice_eq(v[i], back[i]));
+    for (size_t cut = 0; cut < b.len; cut += 97) {
+        r = reader_of((struct slice){b.ptr, cut});
+        assert_int_equal(page_get_texts(&r, 3000, &a, &back), ERR_CORRUPT);
+    }
+    r = reader_of(SLICE_LIT("\0\x05")); /* claims far more than there is */
+    assert_int_equal(page_get_texts(&r, UINT32_MAX, &a, &back), ERR_CORRUPT);
+    arena_release(&a);
+    buf_release(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ints), cmocka_unit_test(test_doubles),
+                                       cmocka_unit_test(test_texts)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
