@@ -1,0 +1,458 @@
+#include "common/store/block.h"
+
+#include "common/base/bytes.h"
+#include "common/base/crc32c.h"
+#include "common/base/hash.h"
+#include "common/store/block_reader.h"
+#include "common/store/page.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- pages and dictionaries --- */
+
+enum err block_page(struct block *b, const struct block_ref *ref, uint8_t kind, struct arena *tmp,
+                    uint64_t *io_bytes, struct lz4_page *ret, struct slice *ret_raw)
+{
+    uint8_t *bytes = arena_alloc(tmp, ref->bytes);
+    if (bytes == NULL)
+        return arena_err(tmp);
+    enum err e = b->object->ops->read(b->object, ref->offset, bytes, ref->bytes);
+    if (e != ERR_OK)
+        return e;
+    *io_bytes += ref->bytes;
+    atomic_fetch_add_explicit(&b->read_bytes, ref->bytes, memory_order_relaxed);
+    e = lz4_page_open((struct slice){bytes, ref->bytes}, ret);
+    if (e == ERR_OK && ret->kind != kind)
+        e = ERR_CORRUPT;
+    return e == ERR_OK ? lz4_page_raw(ret, tmp, ret_raw) : e;
+}
+
+void block_dict_free(struct block_dict *d)
+{
+    if (d == NULL)
+        return;
+    struct arena arena = d->arena;
+    arena_release(&arena); /* d lies in it */
+}
+
+static enum err dict_lists(struct block_dict *d, struct slice raw, uint32_t total,
+                           struct arena *tmp)
+{
+    struct reader r = reader_of(raw);
+    uint32_t at = 0;
+    uint64_t *values = arena_alloc(tmp, ((size_t)d->part_count + total) * sizeof *values);
+    d->list_end = arena_alloc(&d->arena, d->part_count * sizeof *d->list_end);
+    d->codes = arena_alloc(&d->arena, total * sizeof *d->codes);
+    if (values == NULL || d->list_end == NULL || d->codes == NULL)
+        return values == NULL ? arena_err(tmp) : arena_err(&d->arena);
+    enum err e = page_get_ints(&r, d->part_count, values);
+    for (uint32_t p = 0; e == ERR_OK && p < d->part_count; p++) {
+        if (values[p] > total - at || values[p] > d->count)
+            return ERR_CORRUPT;
+        uint32_t n = (uint32_t)values[p];
+        uint64_t *codes = values + d->part_count;
+        e = page_get_ints(&r, n, codes);
+        for (uint32_t i = 0; e == ERR_OK && i < n; i++) {
+            if (codes[i] >= d->count || (i != 0 && codes[i] <= codes[i - 1]))
+                return ERR_CORRUPT;
+            d->codes[at++] = (uint32_t)codes[i];
+        }
+        d->list_end[p] = at;
+    }
+    return e == ERR_OK && at != total ? ERR_CORRUPT : e;
+}
+
+static enum err dict_load(struct block *b, const struct block_dict_ref *ref, struct block_dict *d,
+                          uint64_t *io_bytes)
+{
+    struct arena tmp;
+    struct lz4_page page;
+    struct slice raw;
+    arena_init(&tmp, d->arena.budget);
+    enum err e = block_page(b, &ref->texts, BLOCK_PAGE_DICT, &tmp, io_bytes, &page, &raw);
+    if (e == ERR_OK && page.count != ref->count)
+        e = ERR_CORRUPT;
+    if (e == ERR_OK) {
+        raw = arena_dup(&d->arena, raw);
+        struct reader r = reader_of(raw);
+        d->count = ref->count;
+        e = arena_err(&d->arena) != ERR_OK ? arena_err(&d->arena)
+                                           : page_get_texts(&r, d->count, &d->arena, &d->texts);
+    }
+    arena_reset(&tmp);
+    if (e == ERR_OK)
+        e = block_page(b, &ref->lists, BLOCK_PAGE_LISTS, &tmp, io_bytes, &page, &raw);
+    if (e == ERR_OK) /* a code list of n takes at least n bits; much more is a lie */
+        e = page.count / 1024 > raw.len ? ERR_CORRUPT : dict_lists(d, raw, page.count, &tmp);
+    arena_release(&tmp);
+    return e;
+}
+
+static enum err dict_make(struct block *b, uint32_t dict, uint32_t part_count,
+                          struct budget *budget, uint64_t *io_bytes, struct block_dict **ret)
+{
+    struct arena arena;
+    arena_init(&arena, budget);
+    struct block_dict *d = ARENA_NEW(&arena, struct block_dict);
+    if (d == NULL) {
+        enum err e = arena_err(&arena);
+        arena_release(&arena);
+        return e;
+    }
+    d->arena = arena;
+    d->part_count = part_count;
+    enum err e = dict_load(b, &b->index.dicts[dict], d, io_bytes);
+    if (e != ERR_OK)
+        block_dict_free(d);
+    else
+        *ret = d;
+    return e;
+}
+
+enum err block_dict_get(struct block *b, uint32_t dict, uint32_t part_count, struct budget *budget,
+                        uint64_t *io_bytes, const struct block_dict **ret,
+                        struct block_dict **ret_own)
+{
+    assert(dict < b->index.dict_count);
+    struct block_dict *known = atomic_load_explicit(&b->dicts[dict], memory_order_acquire), *made;
+    *ret_own = NULL;
+    if (known != NULL) {
+        *ret = known;
+        return known->part_count == part_count
+                   ? ERR_OK
+                   : ERR_CORRUPT; /* two columns of different tables can not share one */
+    }
+    enum err e = dict_make(b, dict, part_count, b->budget, io_bytes, &made);
+    if (e == ERR_LIMIT || e == ERR_NOMEM) {
+        e = dict_make(b, dict, part_count, budget, io_bytes, &made);
+        if (e == ERR_OK)
+            *ret = *ret_own = made;
+        return e;
+    }
+    if (e != ERR_OK)
+        return e;
+    if (!atomic_compare_exchange_strong_explicit(&b->dicts[dict], &known, made,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
+        block_dict_free(made); /* another thread was faster */
+        made = known;
+    }
+    *ret = made;
+    return made->part_count == part_count ? ERR_OK : ERR_CORRUPT;
+}
+
+/* --- opening --- */
+
+struct tail {
+    uint8_t *bytes;
+    size_t len;
+    uint64_t offset;
+};
+
+static enum err read_trailer(const struct tail *t, uint64_t file_bytes, struct block_ref *ret)
+{
+    const uint8_t *at = t->bytes + t->len - BLOCK_TRAILER_BYTES;
+    if (memcmp(at + 28, BLOCK_MAGIC, 4) != 0 ||
+        le32_read(at + 24) != crc32c((struct slice){at, 24}))
+        return ERR_CORRUPT;
+    if (le16_read(at + 12) > BLOCK_VERSION)
+        return ERR_UNSUPPORTED;
+    *ret = (struct block_ref){le64_read(at), le32_read(at + 8)};
+    uint64_t end = file_bytes - BLOCK_TRAILER_BYTES;
+    if (le16_read(at + 12) == 0 || le64_read(at + 16) != file_bytes ||
+        ret->offset < BLOCK_HEADER_BYTES || ret->offset > end || ret->bytes != end - ret->offset)
+        return ERR_CORRUPT;
+    return ERR_OK;
+}
+
+static enum err read_footer(struct block *b, struct arena *tmp)
+{
+    struct tail t = {.len = b->object->bytes < BLOCK_TAIL_READ_BYTES ? (size_t)b->object->bytes
+                                                                     : BLOCK_TAIL_READ_BYTES};
+    struct block_ref ref;
+    struct lz4_page page;
+    struct slice raw;
+    if (t.len < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
+        return ERR_CORRUPT;
+    t.offset = b->object->bytes - t.len;
+    t.bytes = arena_alloc(tmp, t.len);
+    if (t.bytes == NULL)
+        return arena_err(tmp);
+    enum err e = b->object->ops->read(b->object, t.offset, t.bytes, t.len);
+    atomic_fetch_add_explicit(&b->read_bytes, t.len, memory_order_relaxed);
+    if (e == ERR_OK)
+        e = read_trailer(&t, b->object->bytes, &ref);
+    if (e != ERR_OK)
+        return e;
+    if (ref.offset >= t.offset) {
+        e = lz4_page_open((struct slice){t.bytes + (ref.offset - t.offset), ref.bytes}, &page);
+        if (e == ERR_OK && page.kind != BLOCK_PAGE_FOOTER)
+            e = ERR_CORRUPT;
+        if (e == ERR_OK)
+            e = lz4_page_raw(&page, tmp, &raw);
+    } else {
+        uint64_t io_bytes = 0;
+        e = block_page(b, &ref, BLOCK_PAGE_FOOTER, tmp, &io_bytes, &page, &raw);
+    }
+    if (e != ERR_OK)
+        return e;
+    raw = arena_dup(&b->arena, raw); /* keys point into it */
+    return arena_err(&b->arena) != ERR_OK
+               ? arena_err(&b->arena)
+               : block_footer_get(raw, b->object->bytes, &b->arena, &b->index);
+}
+
+static void block_free(struct block *b)
+{
+    for (uint32_t i = 0; b->dicts != NULL && i < b->index.dict_count; i++)
+        block_dict_free(atomic_load_explicit(&b->dicts[i], memory_order_relaxed));
+    struct trace_id *flagged = atomic_load_explicit(&b->flagged, memory_order_relaxed);
+    if (flagged != NULL)
+        budget_give(b->budget, b->index.meta.flagged_count * sizeof *flagged);
+    free(flagged);
+    free(b->dicts);
+    arena_release(&b->arena);
+    b->object->ops->close(b->object);
+    free(b);
+}
+
+enum err block_open(struct object *object, struct budget *budget, struct block **ret)
+{
+    struct block *b = calloc(1, sizeof *b);
+    if (b == NULL) {
+        object->ops->close(object);
+        return ERR_NOMEM;
+    }
+    struct arena tmp;
+    arena_init(&tmp, budget);
+    arena_init(&b->arena, budget);
+    atomic_init(&b->refs, 1);
+    atomic_init(&b->flagged, NULL);
+    atomic_init(&b->read_bytes, 0);
+    b->object = object;
+    b->budget = budget;
+    enum err e = read_footer(b, &tmp);
+    arena_release(&tmp);
+    if (e == ERR_OK) {
+        b->index.meta.version = BLOCK_VERSION;
+        b->dicts = calloc(b->index.dict_count, sizeof *b->dicts);
+        if (b->dicts == NULL)
+            e = ERR_NOMEM;
+    }
+    if (e != ERR_OK) {
+        block_free(b);
+        return e;
+    }
+    *ret = b;
+    return ERR_OK;
+}
+
+struct block *block_ref(struct block *b)
+{
+    unsigned before = atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    assert(before != 0);
+    return b;
+}
+
+void block_unref(struct block *b)
+{
+    if (b == NULL)
+        return;
+    unsigned before = atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel);
+    assert(before != 0);
+    if (before == 1)
+        block_free(b);
+}
+
+const struct block_meta *block_meta(const struct block *b)
+{
+    return &b->index.meta;
+}
+
+uint32_t block_group_count(const struct block *b)
+{
+    return b->index.group_count;
+}
+
+void block_group_range(const struct block *b, uint32_t group, uint64_t *ret_min_start_ns,
+                       uint64_t *ret_max_end_ns)
+{
+    assert(group < b->index.group_count);
+    *ret_min_start_ns = b->index.groups[group].min_start_ns;
+    *ret_max_end_ns = b->index.groups[group].max_end_ns;
+}
+
+uint64_t block_read_bytes(const struct block *b)
+{
+    return atomic_load_explicit(&b->read_bytes, memory_order_relaxed);
+}
+
+/* --- traces --- */
+
+static uint32_t group_of_trace(const struct block *b, uint64_t trace)
+{
+    uint32_t lo = 0, hi = b->index.group_count;
+    while (hi - lo > 1) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (b->index.groups[mid].first_trace <= trace)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Whether the trace of this number has this id: the locator only knows a part of a hash. */
+static enum err is_trace(struct block *b, uint64_t trace, struct trace_id id, struct arena *tmp,
+                         uint32_t *ret_group, uint32_t *ret_trace)
+{
+    if (trace >= b->index.meta.trace_count)
+        return ERR_CORRUPT;
+    uint32_t group = group_of_trace(b, trace);
+    const struct block_group *g = &b->index.groups[group];
+    struct lz4_page page;
+    struct slice raw;
+    uint64_t io_bytes = 0, at = (trace - g->first_trace) * TRACE_ID_BYTES;
+    enum err e = block_page(b, &b->index.streams[BLOCK_TRACE_ID][group],
+                            BLOCK_PAGE_STREAM + BLOCK_TRACE_ID, tmp, &io_bytes, &page, &raw);
+    if (e != ERR_OK)
+        return e;
+    if (page.count != g->trace_count || raw.len != (size_t)g->trace_count * TRACE_ID_BYTES)
+        return ERR_CORRUPT;
+    if (memcmp(raw.ptr + at, id.b, TRACE_ID_BYTES) != 0)
+        return ERR_NOT_FOUND;
+    *ret_group = group;
+    *ret_trace = (uint32_t)(trace - g->first_trace);
+    return ERR_OK;
+}
+
+static enum err find_in_chunk(struct block *b, const struct block_chunk *c, struct trace_id id,
+                              uint32_t hash, struct arena *tmp, uint32_t *ret_group,
+                              uint32_t *ret_trace)
+{
+    uint64_t *all, io_bytes = 0;
+    struct lz4_page page;
+    struct slice raw;
+    enum err e = block_page(b, &c->page, BLOCK_PAGE_LOCATOR, tmp, &io_bytes, &page, &raw);
+    if (e == ERR_OK && page.count != c->count)
+        e = ERR_CORRUPT;
+    all = e == ERR_OK ? arena_alloc(tmp, 2 * (size_t)c->count * sizeof *all) : NULL;
+    if (e == ERR_OK && all == NULL)
+        e = arena_err(tmp);
+    struct reader r = reader_of(raw);
+    if (e == ERR_OK)
+        e = page_get_ints(&r, c->count, all);
+    if (e == ERR_OK)
+        e = page_get_ints(&r, c->count, all + c->count);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (all[i] != hash)
+            continue;
+        e = is_trace(b, all[c->count + i], id, tmp, ret_group, ret_trace);
+        if (e != ERR_NOT_FOUND)
+            return e;
+    }
+    return ERR_NOT_FOUND;
+}
+
+enum err block_find_trace(struct block *b, struct trace_id id, uint32_t *ret_group,
+                          uint32_t *ret_trace)
+{
+    uint32_t hash = (uint32_t)(hash_plain((struct slice){id.b, TRACE_ID_BYTES}) >> 32), at = 0;
+    while (at < b->index.chunk_count && b->index.chunks[at].first_hash <= hash)
+        at++;
+    enum err e = ERR_NOT_FOUND;
+    struct arena tmp;
+    arena_init(&tmp, b->budget);
+    /* The chunk that may hold it; one before too when its hash begins this one. */
+    while (e == ERR_NOT_FOUND && at > 0) {
+        at--;
+        e = find_in_chunk(b, &b->index.chunks[at], id, hash, &tmp, ret_group, ret_trace);
+        arena_reset(&tmp);
+        if (b->index.chunks[at].first_hash != hash)
+            break;
+    }
+    arena_release(&tmp);
+    return e;
+}
+
+enum err block_flagged(struct block *b, const struct trace_id **ret, uint32_t *ret_count)
+{
+    uint32_t n = (uint32_t)b->index.meta.flagged_count;
+    struct trace_id *known = atomic_load_explicit(&b->flagged, memory_order_acquire);
+    *ret_count = n;
+    if (known != NULL || n == 0) {
+        *ret = known;
+        return ERR_OK;
+    }
+    struct arena tmp;
+    struct lz4_page page;
+    struct slice raw;
+    uint64_t io_bytes = 0;
+    struct trace_id *ids = NULL;
+    arena_init(&tmp, b->budget);
+    enum err e = block_page(b, &b->index.flagged, BLOCK_PAGE_FLAGGED, &tmp, &io_bytes, &page, &raw);
+    if (e == ERR_OK && (page.count != n || raw.len != (size_t)n * sizeof *ids))
+        e = ERR_CORRUPT;
+    if (e == ERR_OK)
+        e = budget_take(b->budget, raw.len);
+    if (e == ERR_OK) {
+        ids = malloc(raw.len);
+        if (ids == NULL) {
+            budget_give(b->budget, raw.len);
+            e = ERR_NOMEM;
+        }
+    }
+    if (e == ERR_OK) {
+        memcpy(ids, raw.ptr, raw.len);
+        if (!atomic_compare_exchange_strong_explicit(&b->flagged, &known, ids, memory_order_acq_rel,
+                                                     memory_order_acquire)) {
+            budget_give(b->budget, raw.len);
+            free(ids);
+            ids = known;
+        }
+        *ret = ids;
+    }
+    arena_release(&tmp);
+    return e;
+}
+
+/* --- what need not be read --- */
+
+static bool dict_has(struct block *b, const struct block_column *c, uint32_t part, uint32_t parts,
+                     struct slice text)
+{
+    const struct block_dict *d;
+    struct block_dict *own;
+    uint64_t io_bytes = 0;
+    bool has = false;
+    if (block_dict_get(b, c->dict, parts, b->budget, &io_bytes, &d, &own) != ERR_OK)
+        return true; /* whoever reads it will see the error */
+    for (uint32_t i = part == 0 ? 0 : d->list_end[part - 1]; i < d->list_end[part] && !has; i++)
+        has = slice_eq(d->texts[d->codes[i]], text);
+    block_dict_free(own);
+    return has;
+}
+
+bool block_group_may_have(struct block *b, uint32_t group, enum seg_table table, struct slice key,
+                          const struct slice *text)
+{
+    assert(group < b->index.group_count);
+    uint32_t part = block_is_shared(table) ? 0 : group;
+    for (uint32_t i = 0; i < b->index.column_count[table]; i++) {
+        const struct block_column *c = &b->index.columns[table][i];
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || c->pages[part].bytes == 0 ||
+            !slice_eq(c->key, key))
+            continue;
+        if (text == NULL || c->type == SEG_ANY) /* arrays may hold the text */
+            return true;
+        if (c->type != SEG_STR)
+            continue;
+        if (c->form == BLOCK_FORM_PLAIN ||
+            dict_has(b, c, part, block_parts(&b->index, table), *text))
+            return true;
+    }
+    return false;
+}
