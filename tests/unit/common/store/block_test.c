@@ -2,6 +2,7 @@
 #include "common/codec/otlp_write.h"
 #include "common/store/block.h"
 #include "common/store/head.h"
+#include "common/sys/fs.h"
 #include "tests/lib/otlp_canon.h"
 #include "tests/lib/otlp_gen.h"
 #include "tests/lib/test.h"
@@ -19,14 +20,15 @@ static const struct block_meta meta_in = {.id = "01234567-89ab-cdef-0123-456789a
 static void write_block(struct segment **segments, uint32_t count, block_take_fn *take, void *arg,
                         struct block_meta *meta, struct buf *ret)
 {
-    char dir[TMPDIR_BYTES], path[TMPDIR_BYTES * 2];
-    tmpdir_make(dir);
-    tmpdir_path(dir, "data.vvb", path);
+    void *dir = NULL;
+    assert_int_equal(tmpdir_setup(&dir), 0);
+    const char *path = tmpdir_path(&dir, "data.vvb");
     *meta = meta_in;
     assert_int_equal(block_write(path, segments, count, take, arg, NULL, meta), ERR_OK);
-    tmpdir_read(path, ret);
+    buf_init(ret, 1u << 30);
+    assert_int_equal(fs_read_file(path, ret), ERR_OK);
     assert_int_equal(ret->len, meta->bytes);
-    tmpdir_remove(dir);
+    assert_int_equal(tmpdir_teardown(&dir), 0);
 }
 
 static struct block *open_bytes(struct slice bytes)
