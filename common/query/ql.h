@@ -2,9 +2,10 @@
  * ql.h - TraceQL: text to checked tree, and back to canonical text.
  *
  * Memory:  trees live in the arena; slices may point into the query text, which the arena holds a copy of.
- * Limits:  text 128 KiB, depth 256, 4096 terms, 128 regexes.  Depth counts what nests: a chain "a || b || c ..." is a tree that
- *          leans to the left and may be QL_TERMS_MAX deep, so walk expressions leftwards in a loop.  Over a limit: ERR_TOO_LARGE
- *          (an HTTP 400 for a query; sending it again will not help).
+ * Limits:  text 128 KiB, depth 256, 4096 terms, 128 regexes.  Trees of spansets, scalars and metrics are at most 120 nodes high.
+ *          A field expression is at most 256 deep to the right, but a chain "a || b || c ..." leans to the left and may be
+ *          QL_TERMS_MAX deep: walk leftwards in a loop.  Over a limit: ERR_TOO_LARGE (an HTTP 400 for a query; sending it again
+ *          will not help); ERR_LIMIT: the arena's budget.
  * Errors:  ERR_INVALID with Tempo's wording in the detail ("parse error at line 1, col 3: syntax error: unexpected IDENTIFIER"), ERR_TOO_LARGE, ERR_LIMIT.
  */
 #ifndef VIVACE_QUERY_QL_H

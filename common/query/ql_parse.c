@@ -118,13 +118,13 @@ enum err ql_parse_expect(struct ql_parser *p, enum ql_tok kind, const char *expe
     return ERR_OK;
 }
 
-enum err ql_parse_enter(struct ql_parser *p)
+enum err ql_parse_enter(struct ql_parser *p, uint32_t *depth)
 {
-    if (p->depth == QL_DEPTH_MAX) {
+    if (*depth == QL_DEPTH_MAX) {
         (void)ql_parse_too_large(p, "nesting depth", QL_DEPTH_MAX);
         return p->err;
     }
-    p->depth++;
+    (*depth)++;
     return ERR_OK;
 }
 

@@ -287,13 +287,6 @@ static struct ql_expr *parse_operand(struct ql_parser *p)
 
     if (p->token.kind == QL_TOK_NOT || p->token.kind == QL_TOK_SUB)
         return parse_prefix(p, p->token.kind == QL_TOK_SUB ? QL_NEG : QL_NOT);
-    if (p->token.kind == QL_TOK_OPEN_PAREN) {
-        ql_parse_advance(p);
-        struct ql_expr *inner = ql_parse_field(p, QL_LEVEL_NONE);
-        if (inner == NULL || ql_parse_expect(p, QL_TOK_CLOSE_PAREN, NULL) != ERR_OK)
-            return NULL;
-        return inner;
-    }
     if (ql_parse_term(p) != ERR_OK)
         return NULL;
     if (p->token.kind == QL_TOK_NIL)
@@ -329,11 +322,22 @@ static struct ql_expr *parse_operators(struct ql_parser *p, enum ql_level level,
     return left;
 }
 
+/* Opening parentheses are counted, not descended into: the canonical form of a long chain begins with thousands. */
 struct ql_expr *ql_parse_field(struct ql_parser *p, enum ql_level level)
 {
-    if (ql_parse_enter(p) != ERR_OK)
+    uint32_t open = 0;
+
+    if (ql_parse_enter(p, &p->field_depth) != ERR_OK)
         return NULL;
-    struct ql_expr *e = parse_operators(p, level, parse_operand(p));
-    p->depth--;
+    for (; p->token.kind == QL_TOK_OPEN_PAREN; open++)
+        ql_parse_advance(p);
+    struct ql_expr *e = parse_operand(p);
+    for (; open != 0 && e != NULL; open--) {
+        e = parse_operators(p, QL_LEVEL_NONE, e);
+        if (e != NULL && ql_parse_expect(p, QL_TOK_CLOSE_PAREN, NULL) != ERR_OK)
+            e = NULL;
+    }
+    e = parse_operators(p, level, e);
+    p->field_depth--;
     return e;
 }

@@ -97,7 +97,7 @@ static enum err parse_negative(struct ql_parser *p, struct ql_node *ret)
     struct ql_node operand;
     struct value v;
 
-    if (ql_parse_enter(p) != ERR_OK)
+    if (ql_parse_enter(p, &p->depth) != ERR_OK)
         return p->err;
     ql_parse_advance(p);
     enum err e = parse_operand(p, QL_NODE_SCALAR, &operand);
@@ -118,8 +118,8 @@ static enum err make_spanset(struct ql_parser *p, struct ql_spanset s, enum ql_n
 
     if (node == NULL)
         return ql_parse_err(p);
-    if (height > QL_DEPTH_MAX) {
-        (void)ql_parse_too_large(p, "nesting depth", QL_DEPTH_MAX);
+    if (height > QL_HEIGHT_MAX) {
+        (void)ql_parse_too_large(p, "nesting depth", QL_HEIGHT_MAX);
         return p->err;
     }
     *node = s;
@@ -138,7 +138,9 @@ struct ql_spanset *ql_parse_node_filter(struct ql_parser *p)
         .kind = QL_SPANSET_FILTER, .line = p->token.line, .column = p->token.column};
     if (ql_parse_expect(p, QL_TOK_OPEN_BRACE, "{") != ERR_OK)
         return NULL;
-    if (p->token.kind == QL_TOK_CLOSE_BRACE) {
+    if (p->token.kind == QL_TOK_CLOSE_BRACE) { /* { true } */
+        if (ql_parse_term(p) != ERR_OK)
+            return NULL;
         s->filter = ARENA_NEW(p->arena, struct ql_expr);
         if (s->filter == NULL)
             return NULL;
@@ -172,7 +174,7 @@ static enum err parse_not(struct ql_parser *p, struct ql_node *ret)
         .kind = QL_SPANSET_NOT, .line = p->token.line, .column = p->token.column};
     struct ql_node operand;
 
-    if (ql_parse_enter(p) != ERR_OK)
+    if (ql_parse_enter(p, &p->depth) != ERR_OK)
         return p->err;
     ql_parse_advance(p);
     enum err e = parse_operand(p, QL_NODE_SPANSET, &operand);
@@ -258,8 +260,6 @@ static enum err parse_paren(struct ql_parser *p, unsigned want, struct ql_node *
 {
     struct ql_content c = {0};
 
-    if (ql_parse_enter(p) != ERR_OK)
-        return p->err;
     ql_parse_advance(p);
     enum err e = ql_parse_stage_content(p, want, &c);
     if (e != ERR_OK)
@@ -268,7 +268,6 @@ static enum err parse_paren(struct ql_parser *p, unsigned want, struct ql_node *
     if (p->token.kind != QL_TOK_CLOSE_PAREN || kind == 0)
         return unexpected(p, NULL);
     ql_parse_advance(p);
-    p->depth--;
     *ret = c.node;
     if (kind == QL_NODE_METRICS && c.metrics != NULL) {
         *ret = (struct ql_node){.kind = QL_NODE_METRICS,
@@ -381,8 +380,8 @@ static enum err combine(struct ql_parser *p, enum ql_op op, const struct ql_node
 {
     uint32_t height = (left->height > right->height ? left->height : right->height) + 1;
 
-    if (height > QL_DEPTH_MAX) {
-        (void)ql_parse_too_large(p, "nesting depth", QL_DEPTH_MAX);
+    if (height > QL_HEIGHT_MAX) {
+        (void)ql_parse_too_large(p, "nesting depth", QL_HEIGHT_MAX);
         return p->err;
     }
     *ret = (struct ql_node){.line = left->line, .column = left->column, .height = height};
@@ -407,7 +406,7 @@ enum err ql_parse_node(struct ql_parser *p, unsigned want, enum ql_level level, 
 {
     struct ql_node left, right;
 
-    if (ql_parse_enter(p) != ERR_OK)
+    if (ql_parse_enter(p, &p->depth) != ERR_OK)
         return p->err;
     enum err e = parse_operand(p, want, &left);
     while (e == ERR_OK) {

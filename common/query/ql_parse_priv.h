@@ -28,7 +28,9 @@ struct ql_parser {
     struct arena *arena;
     struct ql_lex lex;
     struct ql_token token;
-    uint32_t depth, terms;
+    uint32_t depth,
+        field_depth; /* of spansets, scalars and metrics; of the field expression at hand */
+    uint32_t terms;
     enum err err;
     struct err_detail *detail; /* may be NULL */
 };
@@ -46,8 +48,9 @@ void *ql_parse_too_large(struct ql_parser *p, const char *what, uint32_t max);
 
 /* Consumes a token of this kind, or fails. */
 MUST_CHECK enum err ql_parse_expect(struct ql_parser *p, enum ql_tok kind, const char *expecting);
-MUST_CHECK enum err ql_parse_enter(struct ql_parser *p); /* counts depth; p->depth-- when leaving */
-MUST_CHECK enum err ql_parse_term(struct ql_parser *p);  /* counts a term */
+MUST_CHECK enum err ql_parse_enter(struct ql_parser *p,
+                                   uint32_t *depth);    /* counts; (*depth)-- when leaving */
+MUST_CHECK enum err ql_parse_term(struct ql_parser *p); /* counts a term */
 /* ERR_OK, the parser's error, or the arena's. */
 enum err ql_parse_err(const struct ql_parser *p);
 bool ql_parse_is_call(const struct ql_parser *p,
@@ -77,10 +80,12 @@ enum ql_node_kind {
     QL_NODE_ANY = 63,
     QL_NODE_STAGE = QL_NODE_SPANSET | QL_NODE_SCALAR | QL_NODE_SCALAR_EXPR
 };
+/* In the canonical form, with all its parentheses, a node costs up to two levels of depth. */
+enum { QL_HEIGHT_MAX = QL_DEPTH_MAX / 2 - 8 };
 struct ql_node {
     enum ql_node_kind kind;
     uint32_t line, column;
-    uint32_t height;            /* of the tree: at most QL_DEPTH_MAX, so that walks may recurse */
+    uint32_t height;            /* of the tree: at most QL_HEIGHT_MAX, so that walks may recurse */
     struct ql_spanset *spanset; /* SPANSET, PIPELINE */
     struct ql_scalar *scalar;   /* SCALAR, SCALAR_EXPR, SCALAR_PIPELINE */
     struct ql_metrics *metrics;

@@ -100,7 +100,7 @@ static enum err parse_order(struct ql_parser *p, bool is_top, struct ql_stage *r
 
 /* AGGREGATE cmp CONSTANT and its relatives, the left side is read. */
 static enum err parse_scalar_filter(struct ql_parser *p, const struct ql_node *left,
-                                    struct ql_stage *ret)
+                                    struct ql_stage *ret, uint32_t *ret_height)
 {
     struct ql_stage s = {.kind = QL_STAGE_SCALAR_FILTER, .left = left->scalar};
     struct ql_node right;
@@ -116,6 +116,7 @@ static enum err parse_scalar_filter(struct ql_parser *p, const struct ql_node *l
         return unexpected(p, NULL);
     s.right = right.scalar;
     *ret = s;
+    *ret_height = left->height > right.height ? left->height : right.height;
     return ERR_OK;
 }
 
@@ -134,7 +135,7 @@ static enum err parse_expression_stage(struct ql_parser *p, struct ql_stage *ret
         return ERR_OK;
     }
     if (ql_parse_field_compare(p->token.kind) != QL_OP_NONE)
-        return parse_scalar_filter(p, &node, ret);
+        return parse_scalar_filter(p, &node, ret, ret_height);
     if (node.kind == QL_NODE_SCALAR || node.scalar->kind != QL_SCALAR_AGGREGATE)
         return unexpected(p, NULL);
     *ret = (struct ql_stage){.kind = QL_STAGE_SCALAR, .left = node.scalar}; /* superset */
@@ -184,7 +185,7 @@ static enum err parse_first(struct ql_parser *p, unsigned want, struct ql_conten
         return ERR_OK;
     }
     if (may_pipe && (c->node.kind & SCALARS) && ql_parse_field_compare(p->token.kind) != QL_OP_NONE)
-        return parse_scalar_filter(p, &c->node, ret_stage);
+        return parse_scalar_filter(p, &c->node, ret_stage, &c->node.height);
     *ret_is_stage = false;
     return ERR_OK;
 }
