@@ -31,7 +31,7 @@ endif
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 CFLAGS_debug   := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DVIVACE_SLOW_CHECKS=1
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
-CFLAGS_fuzz    := -O1 -g -Wno-string-conversion -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_fuzz    := -O1 -g -w -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_release := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 LDFLAGS_debug  := -fsanitize=address,undefined
 LDFLAGS_tsan   := -fsanitize=thread
