@@ -329,7 +329,8 @@ uint32_t otlp_gen_request(struct otlp_gen *g, uint32_t spans, struct buf *out)
 static const char *const odd_keys[] = {
     "a", "b", "", "http.status_code", "x.y.z", "service.name", "k\xc3\xa9y", "dup", "dup", "long"};
 static const int64_t odd_ints[] = {0, 1, -1, INT64_MAX, INT64_MIN, 42, 255, 65536, -65536};
-static const double odd_doubles[] = {0.0, -0.0, 1.5, -1e300, 5e-324, INFINITY, -INFINITY, NAN};
+static const double odd_doubles[] = {
+    0.0, -0.0, 1.5, -1e300, 5e-324, (double)INFINITY, -(double)INFINITY, (double)NAN};
 static const uint64_t odd_times[] = {
     0, 1, 1700000000000000000, 1ull << 63, UINT64_MAX, 1700000000000000001, 1700000000500000000};
 
