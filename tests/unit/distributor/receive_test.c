@@ -312,6 +312,13 @@ static const char json_one[] =
     "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":["
     "{\"traceId\":\"5b8efff798038103d269b633813fc60c\",\"spanId\":\"eee19b7ec3c1b174\"}]}]}]}";
 
+static void expect_tenant(const char *want)
+{
+    pthread_mutex_lock(&fx.lock);
+    assert_string_equal(fx.tenant, want);
+    pthread_mutex_unlock(&fx.lock);
+}
+
 static void post_http(const char *const *headers, struct slice body, struct response *ret)
 {
     request(false, "POST", "/v1/traces", headers, body, ret);
@@ -340,7 +347,7 @@ static void test_http_success_has_the_requests_type(void **state)
     expect(&r, 200, "application/x-protobuf", SLICE_LIT("\x0a\0"));
     buf_release(&r.body);
     assert_int_equal(atomic_load(&fx.calls), 2);
-    assert_string_equal(fx.tenant, "single-tenant");
+    expect_tenant("single-tenant");
     buf_release(&pb);
 }
 
@@ -523,12 +530,12 @@ static void test_tenants(void **state)
     struct response r;
     post_http(good, slice_str(json_one), &r);
     assert_int_equal(r.status, 200);
-    assert_string_equal(fx.tenant, "single-tenant"); /* without multitenancy nobody looks */
+    expect_tenant("single-tenant"); /* without multitenancy nobody looks */
     buf_release(&r.body);
     fx.config.multitenancy_enabled = true;
     post_http(good, slice_str(json_one), &r);
     assert_int_equal(r.status, 200);
-    assert_string_equal(fx.tenant, "team-a");
+    expect_tenant("team-a");
     buf_release(&r.body);
     post_http(json_type, slice_str(json_one), &r);
     expect(&r, 503, "application/json", SLICE_LIT("{\"code\":14,\"message\":\"no org id\"}"));
