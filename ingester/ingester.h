@@ -1,5 +1,5 @@
 /*
- * ingester.h - the room that keeps traces.  Empty as yet: it starts, is ready, and serves nothing.
+ * ingester.h - the room that makes spans durable, keeps them searchable and writes them into blocks.  README.md has promises and threads.
  */
 #ifndef VIVACE_INGESTER_INGESTER_H
 #define VIVACE_INGESTER_INGESTER_H

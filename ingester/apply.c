@@ -1,0 +1,444 @@
+#include "common/codec/otlp.h"
+#include "common/codec/otlp_write.h"
+#include "common/obs/log.h"
+#include "ingester/core_priv.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* A payload over the first size goes into the head in pieces of about the second, so that each fits beside what is there. */
+enum { WHOLE_BYTES_MAX = 4 << 20, PIECE_BYTES = 1 << 20, TICK_MS = 200, MEMORY_WAIT_MS = 100 };
+
+/* One trace of a push: how much comes, and whether it is refused. */
+struct tally {
+    struct trace_id id;
+    uint32_t spans;
+    enum push_reason reason; /* 0: taken */
+    uint64_t bytes;
+    bool is_used;
+};
+
+struct tallies {
+    struct tally *slots;
+    size_t mask;
+    uint32_t traces, refused;
+};
+
+static struct tally *tally_of(struct tallies *t, struct trace_id id)
+{
+    size_t at = trace_id_hash(id) & t->mask;
+
+    while (t->slots[at].is_used && !trace_id_eq(t->slots[at].id, id))
+        at = (at + 1) & t->mask;
+    return &t->slots[at];
+}
+
+/* Counts the spans and bytes of each trace; spans without a sound id are left to the head, which counts them. */
+static enum err tally_push(struct arena *a, struct slice payload, struct tallies *ret)
+{
+    struct otlp_iter it;
+    struct slice span;
+    size_t spans = 0, slots = 8;
+    struct tally *last = NULL;
+
+    otlp_iter_init(&it, payload);
+    while (otlp_next_span(&it, &span))
+        spans++;
+    while (slots < spans * 2)
+        slots *= 2;
+    *ret = (struct tallies){.slots = ARENA_ARRAY(a, struct tally, slots), .mask = slots - 1};
+    if (ret->slots == NULL)
+        return arena_err(a);
+    otlp_iter_init(&it, payload);
+    while (otlp_next_span(&it, &span)) {
+        struct trace_id id;
+        if (trace_id_from_wire(otlp_span_trace_id(span), &id) != ERR_OK)
+            continue;
+        if (last == NULL || !trace_id_eq(last->id, id))
+            last = tally_of(ret, id);
+        if (!last->is_used) {
+            *last = (struct tally){.id = id, .is_used = true};
+            ret->traces++;
+        }
+        last->spans++;
+        last->bytes += span.len;
+    }
+    return ERR_OK;
+}
+
+static void judge(struct core *c, struct head *head, struct tallies *t)
+{
+    uint64_t bytes_max = c->config->max_bytes_per_trace;
+    uint64_t traces_max = (uint64_t)c->config->max_traces_per_user, traces = 0;
+    struct head_stats stats;
+
+    if (traces_max > 0) {
+        head_stats(head, &stats);
+        traces = stats.traces;
+    }
+    for (size_t i = 0; i <= t->mask; i++) {
+        struct tally *one = &t->slots[i];
+        if (!one->is_used)
+            continue;
+        uint64_t have = bytes_max > 0 || traces_max > 0 ? head_trace_bytes(head, one->id) : 0;
+        if (bytes_max > 0 && have + one->bytes > bytes_max)
+            one->reason = PUSH_TRACE_TOO_LARGE;
+        else if (traces_max > 0 && have == 0 && traces >= traces_max)
+            one->reason = PUSH_LIVE_TRACES_EXCEEDED;
+        else if (have == 0)
+            traces++;
+        t->refused += one->reason != 0;
+    }
+}
+
+static enum err refuse(struct core *c, struct push *p, const struct tallies *t)
+{
+    p->refused = calloc(t->refused, sizeof *p->refused);
+    if (p->refused == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i <= t->mask; i++) {
+        const struct tally *one = &t->slots[i];
+        if (one->reason == 0)
+            continue;
+        p->refused[p->refused_count++] = (struct push_refusal){one->id, one->spans, one->reason};
+        metric_add(
+            metric_cell(c->metrics.refused,
+                        (struct slice[]){p->m.tenant, one->reason == PUSH_TRACE_TOO_LARGE
+                                                          ? SLICE_LIT("trace_too_large")
+                                                          : SLICE_LIT("live_traces_exceeded")},
+                        2),
+            one->spans);
+    }
+    assert(p->refused_count == t->refused);
+    return ERR_OK;
+}
+
+static bool is_elsewhere(struct core *c, const struct tenant *t, enum lane lane, struct trace_id id)
+{
+    for (enum lane other = 0; other < LANE_COUNT; other++) {
+        if (other != lane && t->now[other] != NULL && head_trace_bytes(t->now[other]->head, id) > 0)
+            return true;
+    }
+    return recent_ids_has(c->recent, slice_str(t->name), id);
+}
+
+/* Traces of which another part is, or was, in another head are fragments.  Carried spans come to be joined with the rest, not beside it. */
+static void flag_fragments(struct core *c, const struct tenant *t, enum lane lane,
+                           struct head *head, const struct tallies *tallies)
+{
+    for (size_t i = 0; i <= tallies->mask; i++) {
+        const struct tally *one = &tallies->slots[i];
+        if (!one->is_used || one->reason != 0 || !is_elsewhere(c, t, lane, one->id))
+            continue;
+        if (head_flag_trace(head, one->id) != ERR_OK)
+            log_warn("fragment_not_flagged",
+                     LOG_STR("tenant", t->name)); /* read apart until compaction joins them */
+    }
+}
+
+/* Calls off what older generations still carry: it would need this very thread.  Their traces are cut; what has come over of them already is flagged. */
+static void hurry_carries(struct core *c)
+{
+    struct generation *g;
+
+    mutex_lock(&c->lock);
+    DL_FOREACH (c->view, g) {
+        if (!g->is_sealed || g->is_carried)
+            continue;
+        atomic_store(&g->is_hurried, true);
+        for (struct part *p = g->parts; p != NULL; p = p->next) {
+            const struct part *now = p->tenant->now[LANE_LIVE];
+            for (uint32_t i = 0; i < p->carried_count; i++) {
+                recent_ids_add(c->recent, slice_str(p->tenant->name), p->carried[i]);
+                if (now != NULL && head_trace_bytes(now->head, p->carried[i]) > 0 &&
+                    head_flag_trace(now->head, p->carried[i]) != ERR_OK)
+                    log_warn("fragment_not_flagged", LOG_STR("tenant", p->tenant->name));
+            }
+        }
+    }
+    mutex_unlock(&c->lock);
+}
+
+static bool has_sealed(struct core *c)
+{
+    struct generation *g;
+    bool has = false;
+
+    mutex_lock(&c->lock);
+    DL_FOREACH (c->view, g)
+        has |= g->is_sealed;
+    mutex_unlock(&c->lock);
+    return has;
+}
+
+/* Under memory pressure the log holds what is durable already; this waits until a block has taken something out of memory.  False: the process ends. */
+static bool wait_for_memory(struct core *c)
+{
+    metric_inc(c->metrics.memory_waits);
+    hurry_carries(c);
+    for (enum lane lane = 0; lane < LANE_COUNT; lane++) {
+        const struct generation *g = c->current[lane];
+        /* A generation with nothing but a piece of the frame at hand is only cut when there is nothing else to wait for. */
+        if (g != NULL && (c->applied[lane] >= g->lo || !has_sealed(c)))
+            generation_seal(c, lane, true);
+    }
+    mutex_lock(&c->lock);
+    c->is_starving = true;
+    (void)pthread_cond_broadcast(&c->changed);
+    (void)cond_wait(&c->changed, &c->lock, MEMORY_WAIT_MS * NS_PER_MS);
+    c->is_starving = false;
+    mutex_unlock(&c->lock);
+    return !atomic_load(&c->is_stopping);
+}
+
+static bool is_memory(enum err e)
+{
+    return e == ERR_LIMIT || e == ERR_NOMEM;
+}
+
+/* Appends a durable piece however long it takes.  Errors: ERR_UNAVAILABLE the process ends first; ERR_FORMAT. */
+static enum err append_piece(struct core *c, struct push *p, enum lane lane, struct tenant *t,
+                             const struct tallies *tallies, struct slice otlp)
+{
+    bool is_doubt = (p->wal_flags & WAL_FLAG_DOUBT) != 0;
+    int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
+                                                                   : clock_wall_ns(c->o.clock);
+
+    for (;;) {
+        struct part *part = NULL;
+        struct head_append_result r = {0};
+        enum err e = generation_part(c, lane, t, &part);
+        if (e == ERR_OK)
+            e = head_append(part->head, otlp, is_doubt, now, &r);
+        if (p->kind == PUSH_CLIENT)
+            metric_add(t->metrics.traces_created, r.traces_created);
+        metric_add(c->metrics.truncated, r.truncated);
+        if (p->kind == PUSH_CLIENT)
+            metric_add(c->metrics.copies, r.copies);
+        if (e == ERR_OK) {
+            flag_fragments(c, t, lane, part->head, tallies);
+            return ERR_OK;
+        }
+        if (!is_memory(e))
+            return e;
+        if (!wait_for_memory(c))
+            return ERR_UNAVAILABLE;
+    }
+}
+
+/* Writes the spans that are taken into pieces and appends each. */
+static enum err append_pieces(struct core *c, struct push *p, enum lane lane, struct tenant *t,
+                              struct tallies *tallies)
+{
+    struct otlp_iter it;
+    struct otlp_group group;
+    struct slice span;
+    struct buf piece;
+    uint32_t resource_seq = 0, scope_seq = 0;
+    bool is_first = true;
+    enum err e = ERR_OK;
+
+    buf_init(&piece, WAL_FRAME_BYTES_MAX);
+    otlp_group_init(&group, &piece);
+    otlp_iter_init(&it, p->m.payload);
+    while (e == ERR_OK && otlp_next_span(&it, &span)) {
+        struct trace_id id;
+        if (trace_id_from_wire(otlp_span_trace_id(span), &id) == ERR_OK &&
+            tally_of(tallies, id)->reason != 0)
+            continue;
+        if (is_first || it.resource_seq != resource_seq)
+            otlp_group_resource(&group, it.resource, it.resource_schema_url);
+        if (is_first || it.resource_seq != resource_seq || it.scope_seq != scope_seq)
+            otlp_group_scope(&group, it.scope, it.scope_schema_url);
+        is_first = false;
+        resource_seq = it.resource_seq;
+        scope_seq = it.scope_seq;
+        otlp_group_span(&group, span);
+        if (piece.len < PIECE_BYTES)
+            continue;
+        otlp_group_end(&group);
+        e = buf_err(&piece) != ERR_OK ? buf_err(&piece)
+                                      : append_piece(c, p, lane, t, tallies, buf_slice(&piece));
+        buf_reset(&piece);
+        otlp_group_init(&group, &piece);
+        is_first = true;
+    }
+    otlp_group_end(&group);
+    if (e == ERR_OK)
+        e = buf_err(&piece);
+    if (e == ERR_OK && piece.len > 0)
+        e = append_piece(c, p, lane, t, tallies, buf_slice(&piece));
+    buf_release(&piece);
+    return e;
+}
+
+static enum err apply_spans(struct core *c, struct push *p, enum lane lane)
+{
+    struct tallies tallies;
+    struct part *part = NULL;
+    struct tenant *t = generation_tenant(c, p->m.tenant);
+
+    if (t == NULL)
+        return ERR_NOMEM;
+    enum err e = tally_push(&c->scratch, p->m.payload, &tallies);
+    if (e == ERR_OK)
+        e = generation_part(c, lane, t, &part);
+    if (e != ERR_OK)
+        return e;
+    if (p->kind != PUSH_CARRIED)
+        judge(c, part->head, &tallies);
+    if (tallies.refused > 0 && p->refused == NULL)
+        e = refuse(c, p, &tallies);
+    if (e == ERR_OK && tallies.refused == 0 && p->m.payload.len <= WHOLE_BYTES_MAX)
+        e = append_piece(c, p, lane, t, &tallies, p->m.payload);
+    else if (e == ERR_OK)
+        e = append_pieces(c, p, lane, t, &tallies);
+    if (e == ERR_OK && p->kind == PUSH_CLIENT)
+        metric_add(t->metrics.bytes_received, (double)p->m.payload.len);
+    return e;
+}
+
+/* A frame of the log that no head will take: told, and left behind. */
+static void drop_frame(struct core *c, struct push *p, enum err e)
+{
+    struct tenant *t = generation_find_tenant(c, p->m.tenant);
+
+    log_error("frame_not_applied", LOG_SLICE("tenant", p->m.tenant), LOG_UINT("lsn", p->lsn),
+              LOG_ERR(e));
+    if (t != NULL && p->kind == PUSH_REPLAYED)
+        metric_inc(t->metrics.replay_errors);
+    if (p->kind == PUSH_CLIENT) /* its sender is told so: if it comes again it is not a repeat */
+        batch_table_remove(c->batches, p->m.batch_id, p->m.part);
+}
+
+static void apply_push(struct core *c, struct push *p)
+{
+    enum lane lane = p->kind == PUSH_REPLAYED ? LANE_REPLAY : LANE_LIVE;
+
+    if (c->is_apply_over) {
+        p->err = ERR_UNAVAILABLE;
+    } else if (!p->is_duplicate) {
+        enum err e = apply_spans(c, p, lane);
+        arena_reset(&c->scratch);
+        while (is_memory(e)) { /* it is durable: there is no way back */
+            e = wait_for_memory(c) ? apply_spans(c, p, lane) : ERR_UNAVAILABLE;
+            arena_reset(&c->scratch);
+        }
+        if (e == ERR_UNAVAILABLE)
+            c->is_apply_over = true;
+        else if (e != ERR_OK)
+            drop_frame(c, p, e);
+        p->err = e;
+        if (!c->is_apply_over && p->lsn > c->applied[lane])
+            c->applied[lane] = p->lsn;
+    }
+    core_finish(c, p);
+}
+
+/* The replayed spans stay where they are and go on as the live lane's, if nothing came meanwhile; else they become a generation of their own, before it. */
+static void end_replay(struct core *c)
+{
+    struct generation *g = c->current[LANE_REPLAY];
+    struct tenant *t, *next;
+    bool is_first = c->applied[LANE_LIVE] < c->lane_lo[LANE_LIVE] && c->current[LANE_LIVE] == NULL;
+
+    c->applied[LANE_REPLAY] = c->replay_last;
+    if (g != NULL && is_first) {
+        mutex_lock(&c->lock);
+        g->lane = LANE_LIVE;
+        mutex_unlock(&c->lock);
+        c->current[LANE_LIVE] = g;
+        c->current[LANE_REPLAY] = NULL;
+        c->applied[LANE_LIVE] = c->replay_last;
+        c->lane_lo[LANE_LIVE] = g->lo;
+        HASH_ITER (hh, c->tenants, t, next) {
+            t->now[LANE_LIVE] = t->now[LANE_REPLAY];
+            t->now[LANE_REPLAY] = NULL;
+        }
+    } else {
+        generation_seal(c, LANE_REPLAY, false);
+    }
+    mutex_lock(&c->lock);
+    atomic_store(&c->is_replaying, false);
+    (void)pthread_cond_broadcast(&c->changed);
+    mutex_unlock(&c->lock);
+}
+
+static bool is_too_big(struct core *c, const struct generation *g)
+{
+    struct head_stats s;
+
+    for (const struct part *p = g->parts; p != NULL; p = p->next) {
+        head_stats(p->head, &s);
+        if (s.wire_bytes >= c->config->max_block_bytes)
+            return true;
+    }
+    return false;
+}
+
+static void start_flushes(struct core *c)
+{
+    bool is_wanted = false;
+    struct flush_wait *w;
+
+    mutex_lock(&c->lock);
+    LL_FOREACH (c->flushes, w)
+        is_wanted |= w->upto == UINT64_MAX;
+    mutex_unlock(&c->lock);
+    if (!is_wanted || atomic_load(&c->is_replaying))
+        return;
+    generation_seal(c, LANE_LIVE, true);
+    mutex_lock(&c->lock);
+    LL_FOREACH (c->flushes, w)
+        w->upto = w->upto == UINT64_MAX ? c->applied[LANE_LIVE] : w->upto;
+    mutex_unlock(&c->lock);
+    generation_flushes(c, ERR_OK, 0);
+}
+
+static void check_rules(struct core *c)
+{
+    int64_t now = core_mono_ns(c);
+    bool is_time = now >= c->next_check_ns;
+
+    for (enum lane lane = 0; lane < LANE_COUNT; lane++) {
+        struct generation *g = c->current[lane];
+        if (g != NULL && c->applied[lane] >= g->lo && budget_used(&g->budget) > c->seal_bytes)
+            generation_seal(c, lane, true);
+    }
+    start_flushes(c);
+    if (!is_time || c->current[LANE_LIVE] == NULL)
+        return;
+    c->next_check_ns = now + c->config->flush_check_period_ns;
+    struct generation *g = c->current[LANE_LIVE];
+    if (c->applied[LANE_LIVE] >= g->lo &&
+        (now - g->begun_ns >= c->config->max_block_duration_ns || is_too_big(c, g)))
+        generation_seal(c, LANE_LIVE, false);
+}
+
+void apply_run(void *arg)
+{
+    struct core *c = arg;
+
+    for (;;) {
+        struct queue_item *all = queue_pop_all(&c->apply_queue, TICK_MS * NS_PER_MS);
+        if (all == NULL && atomic_load(&c->is_queue_over)) {
+            all = queue_pop_all(&c->apply_queue, 0); /* what came in between */
+            if (all == NULL)
+                break;
+        }
+        while (all != NULL) {
+            struct push *p = (struct push *)all;
+            all = all->next;
+            if (p->kind == PUSH_REPLAY_END && !c->is_apply_over)
+                end_replay(c);
+            if (p->kind == PUSH_REPLAY_END || p->kind == PUSH_WAKE)
+                core_finish(c, p);
+            else
+                apply_push(c, p);
+            if (!c->is_apply_over)
+                check_rules(c);
+        }
+        if (!c->is_apply_over)
+            check_rules(c);
+    }
+}

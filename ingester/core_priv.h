@@ -1,0 +1,162 @@
+/*
+ * core_priv.h - the inside of core.h, shared by commit.c, apply.c, generation.c, build.c, replay.c and core.c.
+ *
+ * Threads: a field belongs to the thread that its comment names; "lock" means under core.lock by anybody.
+ */
+#ifndef VIVACE_INGESTER_CORE_PRIV_H
+#define VIVACE_INGESTER_CORE_PRIV_H
+
+#include "common/base/map.h"
+#include "common/store/block.h"
+#include "common/store/head.h"
+#include "common/sys/thread.h"
+#include "ingester/batch_table.h"
+#include "ingester/core.h"
+#include "ingester/ingester_metrics.h"
+#include "ingester/recent_ids.h"
+
+#include <stdatomic.h>
+
+enum lane {
+    LANE_REPLAY,
+    LANE_LIVE,
+    LANE_COUNT
+}; /* frames of before the start, and after: each lane's generations cover one range */
+enum { CORE_PATH_BYTES = 4096, EXIT_DISK_FAILED = 75 };
+
+struct lsn_range {
+    uint64_t lo, hi;
+};
+
+struct recent_block {
+    char id[37];
+    int64_t published_ns; /* mono */
+};
+
+struct tenant {
+    char name[WAL_TENANT_BYTES_MAX + 1];
+    struct part *now[LANE_COUNT]; /* apply: the part of the lane's current generation */
+    uint64_t published_lsn;       /* lock */
+    struct recent_block *recent;  /* lock */
+    uint32_t recent_count, recent_cap;
+    struct lsn_range *done; /* frames that own blocks held at the start, ascending; constant */
+    uint32_t done_count, done_cap;
+    struct ingester_tenant_metrics metrics;
+    UT_hash_handle hh;
+};
+
+/* The head of one tenant in one generation. */
+struct part {
+    struct part *next; /* lock; constant when sealed */
+    struct tenant *tenant;
+    struct head *head;
+    struct trace_id *carried; /* ascending; lock */
+    uint32_t carried_count;
+    bool is_published; /* lock */
+};
+
+struct generation {
+    struct generation *prev, *next; /* lock: the view, oldest first */
+    struct budget budget;
+    atomic_uint refs;
+    enum lane lane;
+    uint64_t lo, hi;  /* frames; hi: lock, when sealed */
+    int64_t begun_ns; /* mono */
+    struct part *parts;
+    bool is_sealed;         /* lock */
+    bool is_carried;        /* lock: what was to be carried is whole in a newer head */
+    atomic_bool is_hurried; /* apply waits for memory: carry nothing */
+    unsigned attempts;      /* build */
+    int64_t retry_ns;       /* build: mono */
+};
+
+struct flush_wait {
+    struct flush_wait *next;
+    core_flushed *fn;
+    void *arg;
+    uint64_t upto; /* UINT64_MAX: not sealed yet */
+};
+
+struct core {
+    struct core_options o;
+    const struct config *config;
+    char wal_dir[CORE_PATH_BYTES], building_dir[CORE_PATH_BYTES];
+    int lock_fd;
+    struct budget heads, building;
+    size_t seal_bytes, door_bytes, inflight_bytes_max;
+    struct ingester_metrics metrics;
+
+    struct queue commit_queue, apply_queue;
+    pthread_t commit_thread, apply_thread, build_thread, replay_thread;
+    bool has_commit, has_apply, has_build, has_replay, is_drained;
+
+    atomic_size_t inflight_bytes, inflight_count, replay_bytes;
+    atomic_bool is_readonly, is_failed, is_draining, is_replaying, is_stopping;
+    atomic_bool is_commit_over, is_queue_over; /* set after the queue was closed */
+    atomic_ullong trim_upto, wal_bytes;
+    atomic_bool is_rotate_wanted;
+    struct batch_table *batches;
+
+    /* commit thread */
+    struct wal *wal;
+    struct wal_frame *frames;
+    unsigned disk_failures;
+    int64_t next_space_ns, next_sync_ns;
+    bool is_unsynced;
+    uint64_t trimmed_upto;
+
+    /* apply thread */
+    struct recent_ids *recent;
+    struct generation *current[LANE_COUNT];
+    uint64_t lane_lo[LANE_COUNT], applied[LANE_COUNT];
+    int64_t next_check_ns;
+    struct arena scratch;
+    bool is_apply_over; /* stopped while waiting for memory: the rest stays in the log */
+
+    /* replay thread */
+    uint64_t replay_last;
+
+    struct mutex lock;
+    pthread_cond_t changed; /* anything under the lock, or memory given back */
+    struct tenant *tenants; /* added by apply (and at the start) under the lock */
+    struct generation *view;
+    uint64_t published_lsn;
+    struct flush_wait *flushes;
+    bool is_build_stopping, is_starving; /* is_starving: apply waits for memory */
+};
+
+static inline int64_t core_mono_ns(const struct core *c)
+{
+    return clock_mono_ns(c->o.clock);
+}
+
+void core_finish(struct core *c, struct push *p); /* the push leaves the core */
+void core_failed(struct core *c);                 /* the disk is gone */
+
+/* generation.c */
+struct tenant *generation_tenant(struct core *c,
+                                 struct slice name); /* apply, start; NULL: no memory */
+struct tenant *generation_find_tenant(struct core *c, struct slice name);
+MUST_CHECK enum err generation_part(struct core *c, enum lane lane, struct tenant *t,
+                                    struct part **ret);             /* apply */
+void generation_seal(struct core *c, enum lane lane, bool is_full); /* apply */
+void generation_unref(struct generation *g);
+void generation_publish_part(struct core *c, struct generation *g, struct part *p,
+                             const char *block_id);         /* build */
+void generation_drop(struct core *c, struct generation *g); /* build: all its parts are published */
+void generation_flushes(
+    struct core *c, enum err err,
+    uint64_t failed_lo); /* calls those whose data are in blocks, or that wait for the failed one */
+
+/* Threads. */
+void commit_run(void *arg);
+void apply_run(void *arg);
+void build_run(void *arg);
+void replay_run(void *arg);
+
+void retention_run(struct core *c); /* build thread */
+MUST_CHECK enum err
+retention_own_blocks(struct core *c,
+                     uint64_t *ret_max_lsn); /* start: which frames are in blocks already */
+
+#endif

@@ -1,0 +1,131 @@
+#include "ingester/push_message.h"
+
+#include "common/base/reader.h"
+#include "common/codec/otlp_write.h"
+
+#include <assert.h>
+
+enum {
+    WIRE_VARINT = 0,
+    WIRE_FIXED64 = 1,
+    WIRE_BYTES = 2,
+    WIRE_FIXED32 = 5,
+    TARGET_BYTES_MAX = 255
+};
+
+struct field {
+    uint32_t no;
+    unsigned wire;
+    struct slice bytes;
+    uint64_t number;
+};
+
+/* False at the end and at damage; then the reader tells which. */
+static bool field_next(struct reader *r, struct field *ret)
+{
+    if (reader_done(r))
+        return false;
+    uint64_t tag = reader_varint(r);
+    *ret = (struct field){.no = (uint32_t)(tag >> 3), .wire = tag & 7};
+    if (tag >> 3 == 0 || tag >> 3 > UINT32_MAX)
+        reader_fail(r);
+    switch (ret->wire) {
+    case WIRE_VARINT: ret->number = reader_varint(r); break;
+    case WIRE_FIXED64: ret->number = reader_le64(r); break;
+    case WIRE_BYTES: ret->bytes = reader_bytes(r); break;
+    case WIRE_FIXED32: ret->number = reader_le32(r); break;
+    default: reader_fail(r); break;
+    }
+    return !reader_failed(r);
+}
+
+/* The wire type that each field of PushRequest must have. */
+static const uint8_t request_wire[12] = {
+    [1] = WIRE_BYTES,  [2] = WIRE_VARINT,  [3] = WIRE_BYTES,  [4] = WIRE_VARINT,
+    [5] = WIRE_VARINT, [6] = WIRE_BYTES,   [7] = WIRE_VARINT, [8] = WIRE_FIXED64,
+    [9] = WIRE_VARINT, [10] = WIRE_VARINT, [11] = WIRE_BYTES};
+
+static enum err request_field(const struct field *f, struct push_message *m, bool *has_batch)
+{
+    if (f->no >= sizeof request_wire)
+        return ERR_OK; /* of a newer distributor */
+    if (f->wire != request_wire[f->no])
+        return ERR_FORMAT;
+    switch (f->no) {
+    case 1:
+        if (f->bytes.len != PUSH_BATCH_ID_BYTES)
+            return ERR_INVALID;
+        memcpy(m->batch_id, f->bytes.ptr, PUSH_BATCH_ID_BYTES);
+        *has_batch = true;
+        break;
+    case 2: m->part = (uint32_t)f->number; break;
+    case 3: m->tenant = f->bytes; break;
+    case 5: m->is_doubt = f->number != 0; break;
+    case 6: m->first_target = f->bytes; break;
+    case 7: m->rank = (uint32_t)f->number; break;
+    case 8: m->received_ns = f->number > INT64_MAX ? 0 : (int64_t)f->number; break;
+    case 10: m->span_count = (uint32_t)f->number; break;
+    case 11: m->payload = f->bytes; break;
+    default: break; /* attempt and deadline: for people who read traffic */
+    }
+    return ERR_OK;
+}
+
+enum err push_message_read(struct slice bytes, struct push_message *ret)
+{
+    assert(ret != NULL);
+    struct push_message m = {0};
+    struct reader r = reader_of(bytes);
+    struct field f;
+    bool has_batch = false;
+
+    while (field_next(&r, &f)) {
+        enum err e = request_field(&f, &m, &has_batch);
+        if (e != ERR_OK)
+            return e;
+    }
+    if (reader_failed(&r))
+        return ERR_FORMAT;
+    if (!has_batch || m.tenant.len == 0 || m.tenant.len > PUSH_TENANT_BYTES_MAX ||
+        m.first_target.len > TARGET_BYTES_MAX)
+        return ERR_INVALID;
+    *ret = m;
+    return ERR_OK;
+}
+
+enum err push_message_has_batch(struct slice bytes, uint8_t ret_batch_id[PUSH_BATCH_ID_BYTES],
+                                uint32_t *ret_part)
+{
+    struct reader r = reader_of(bytes);
+    struct field f;
+    struct slice batch = SLICE_NONE;
+    uint32_t part = 0;
+
+    while (field_next(&r, &f)) {
+        if (f.no == 1 && f.wire == WIRE_BYTES)
+            batch = f.bytes;
+        if (f.no == 2 && f.wire == WIRE_VARINT)
+            part = (uint32_t)f.number;
+    }
+    if (reader_failed(&r))
+        return ERR_FORMAT;
+    if (batch.len != PUSH_BATCH_ID_BYTES)
+        return ERR_INVALID;
+    memcpy(ret_batch_id, batch.ptr, PUSH_BATCH_ID_BYTES);
+    *ret_part = part;
+    return ERR_OK;
+}
+
+void push_message_reply(struct buf *out, bool is_duplicate, const struct push_refusal *refused,
+                        uint32_t refused_count)
+{
+    if (is_duplicate)
+        pb_varint(out, 1, 1);
+    for (uint32_t i = 0; i < refused_count; i++) {
+        size_t mark = pb_begin(out, 2);
+        pb_bytes(out, 1, (struct slice){refused[i].id.b, TRACE_ID_BYTES});
+        pb_varint(out, 2, refused[i].spans);
+        pb_varint(out, 3, refused[i].reason);
+        pb_end(out, mark);
+    }
+}

@@ -1,0 +1,143 @@
+#include "common/codec/otlp.h"
+#include "common/obs/log.h"
+#include "ingester/core_priv.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Frames that are copied and on their way to the heads: so much memory, no more. */
+enum { IN_FLIGHT_BYTES_MAX = 8 << 20, WAIT_MS = 100 };
+
+struct replayed {
+    struct push push; /* first */
+    uint8_t bytes[];  /* tenant, first target, payload */
+};
+
+struct replay {
+    struct core *c;
+    uint64_t frames, skipped, bad;
+};
+
+static void replayed_finished(struct push *p)
+{
+    free(p->refused);
+    free(p);
+}
+
+static bool is_in_block(struct core *c, struct slice tenant, uint64_t lsn)
+{
+    mutex_lock(&c->lock);
+    struct tenant *t = generation_find_tenant(c, tenant);
+    mutex_unlock(&c->lock);
+    uint32_t lo = 0, hi = t == NULL ? 0 : t->done_count;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (t->done[mid].hi < lsn)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return t != NULL && lo < t->done_count && t->done[lo].lo <= lsn;
+}
+
+static bool wait_for_room(struct core *c, size_t bytes)
+{
+    mutex_lock(&c->lock);
+    while (!atomic_load(&c->is_stopping) && atomic_load(&c->replay_bytes) > 0 &&
+           atomic_load(&c->replay_bytes) + bytes > IN_FLIGHT_BYTES_MAX)
+        (void)cond_wait(&c->changed, &c->lock, WAIT_MS * NS_PER_MS);
+    mutex_unlock(&c->lock);
+    return !atomic_load(&c->is_stopping);
+}
+
+static struct slice copy_in(uint8_t **at, struct slice s)
+{
+    uint8_t *to = *at;
+
+    if (s.len > 0)
+        memcpy(to, s.ptr, s.len);
+    *at += s.len;
+    return (struct slice){to, s.len};
+}
+
+static enum err replay_frame(void *arg, const struct wal_frame *f)
+{
+    struct replay *r = arg;
+    struct core *c = r->c;
+    size_t bytes = f->tenant.len + f->first_target.len + f->payload.len;
+    uint32_t spans;
+
+    bool is_repeatable = (f->flags & WAL_FLAG_CARRIED) == 0;
+    if (f->kind != WAL_SPANS || f->tenant.len == 0) {
+        r->bad++;
+        return ERR_OK; /* of a newer version: stays in the log's files */
+    }
+    if (is_repeatable && clock_wall_ns(c->o.clock) - f->received_ns < BATCH_TABLE_KEEP_NS)
+        (void)batch_table_add(c->batches, f->batch_id, f->part, core_mono_ns(c));
+    if (is_in_block(c, f->tenant, f->lsn)) {
+        r->skipped++;
+        return ERR_OK;
+    }
+    if (otlp_check(f->payload, &otlp_limits_default, &spans, NULL) != ERR_OK) {
+        r->bad++;
+        return ERR_OK;
+    }
+    if (!wait_for_room(c, bytes))
+        return ERR_CANCELED;
+    struct replayed *p = malloc(sizeof *p + bytes);
+    if (p == NULL)
+        return ERR_NOMEM;
+    uint8_t *at = p->bytes;
+    p->push = (struct push){
+        .kind = PUSH_REPLAYED, .wal_flags = f->flags, .lsn = f->lsn, .finished = replayed_finished};
+    p->push.m.part = f->part;
+    p->push.m.received_ns = f->received_ns;
+    memcpy(p->push.m.batch_id, f->batch_id, sizeof f->batch_id);
+    p->push.m.tenant = copy_in(&at, f->tenant);
+    p->push.m.first_target = copy_in(&at, f->first_target);
+    p->push.m.payload = copy_in(&at, f->payload);
+    r->frames++;
+    core_push(c, &p->push);
+    return ERR_OK;
+}
+
+static void end_finished(struct push *p)
+{
+    free(p);
+}
+
+void replay_run(void *arg)
+{
+    struct core *c = arg;
+    struct replay r = {.c = c};
+    struct wal_replay_result result;
+    int64_t begun = core_mono_ns(c);
+    struct push *end = calloc(1, sizeof *end);
+
+    enum err e = end == NULL
+                     ? ERR_NOMEM
+                     : wal_replay_range(c->wal_dir, 0, c->replay_last, replay_frame, &r, &result);
+    while (e == ERR_NOMEM && end != NULL && !atomic_load(&c->is_stopping)) {
+        /* Frames that are here already are left out as copies. */
+        log_warn("replay_again", LOG_ERR(e));
+        struct timespec pause = {.tv_sec = 1};
+        (void)nanosleep(&pause, NULL);
+        e = wal_replay_range(c->wal_dir, 0, c->replay_last, replay_frame, &r, &result);
+    }
+    if (e == ERR_CANCELED || end == NULL) {
+        free(end);
+        return;
+    }
+    metric_add(c->metrics.wal_replayed, (double)r.frames);
+    metric_add(c->metrics.wal_bad, (double)(result.bad_frames + r.bad));
+    metric_add(c->metrics.wal_quarantined, (double)result.quarantined_files);
+    if (e != ERR_OK || result.bad_frames + result.quarantined_files + r.bad > 0)
+        log_error("wal_damaged", LOG_ERR(e), LOG_UINT("bad_frames", result.bad_frames + r.bad),
+                  LOG_UINT("quarantined_files", result.quarantined_files));
+    log_info("wal_replayed", LOG_UINT("frames", r.frames), LOG_UINT("in_blocks_already", r.skipped),
+             LOG_UINT("bytes", result.bytes), LOG_NS("took", core_mono_ns(c) - begun));
+    end->kind = PUSH_REPLAY_END;
+    end->finished = end_finished;
+    core_push(c, end);
+}
