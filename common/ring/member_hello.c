@@ -1,58 +1,46 @@
-#include "common/ring/member_hello.h"
+#include "common/ring/members_pb.h"
 
-#include "common/base/reader.h"
-#include "common/codec/otlp_write.h"
-#include "common/ring/members.h"
+#include <assert.h>
+#include <stdio.h>
 
-enum { HELLO_BYTES_MAX = 16 * 1024 };
-
-void member_hello_write_request(struct buf *out, const char *cluster, const char *role,
-                                const char *id, const char *boot_id)
+/* False: longer than its place, which its configuration should not have let through. */
+static bool member_hello_set(char *to, size_t size, const char *text)
 {
-    pb_bytes(out, 1, slice_str(cluster));
-    pb_bytes(out, 2, slice_str(role));
-    pb_bytes(out, 3, slice_str(id));
-    pb_bytes(out, 4, slice_str(boot_id));
-}
+    int n = snprintf(to, size, "%s", text != NULL ? text : "");
 
-bool member_hello_read(struct slice message, struct member_hello *ret)
-{
-    struct reader r = reader_of(message);
-    struct member_hello h = {.state = 0};
-    struct slice *fields[] = {NULL,       &h.cluster, &h.role, &h.instance_id, &h.boot_id,
-                              &h.version, &h.zone,    NULL,    &h.push_url,    &h.query_url};
-
-    while (!reader_done(&r)) {
-        uint64_t tag = reader_varint(&r), number = 0;
-        struct slice bytes = SLICE_NONE;
-        switch (tag & 7) {
-        case 0: number = reader_varint(&r); break;
-        case 1: number = reader_le64(&r); break;
-        case 2: bytes = reader_bytes(&r); break;
-        case 5: number = reader_le32(&r); break;
-        default: reader_fail(&r); break;
-        }
-        if (tag >> 3 == 7)
-            h.state = (uint32_t)number;
-        else if (tag >> 3 < sizeof fields / sizeof fields[0] && fields[tag >> 3] != NULL)
-            *fields[tag >> 3] = bytes;
-    }
-    *ret = h;
-    return !reader_failed(&r);
+    return n >= 0 && (size_t)n < size;
 }
 
 void member_hello_reply(struct rpc_req *req, const struct member_self *self,
                         enum member_state state)
 {
+    struct members_hello asked, own = {.state = (uint32_t)state};
     struct buf out;
 
-    buf_init(&out, HELLO_BYTES_MAX);
-    member_hello_write_request(&out, self->cluster, self->role, self->id, self->boot_id);
-    pb_bytes(&out, 6, slice_str(self->zone));
-    pb_varint(&out, 7, (uint64_t)state);
-    pb_bytes(&out, 8, slice_str(self->push_url));
-    pb_bytes(&out, 9, slice_str(self->query_url));
-    enum err e = buf_err(&out);
-    rpc_reply(req, e, e == ERR_OK ? buf_slice(&out) : SLICE_NONE);
+    assert(self->cluster != NULL);
+    assert(self->id != NULL);
+    if (members_pb_read_request(rpc_req_payload(req), &asked) != ERR_OK) {
+        rpc_reply(req, ERR_FORMAT, SLICE_LIT("not a hello"));
+        return;
+    }
+    if (strcmp(asked.cluster, self->cluster) != 0) {
+        rpc_reply(req, ERR_FORBIDDEN, SLICE_LIT("another cluster"));
+        return;
+    }
+    bool is_whole = member_hello_set(own.cluster, sizeof own.cluster, self->cluster) &&
+                    member_hello_set(own.role, sizeof own.role, self->role) &&
+                    member_hello_set(own.id, sizeof own.id, self->id) &&
+                    member_hello_set(own.boot_id, sizeof own.boot_id, self->boot_id) &&
+                    member_hello_set(own.version, sizeof own.version, MEMBERS_PROTOCOL_VERSION) &&
+                    member_hello_set(own.zone, sizeof own.zone, self->zone) &&
+                    member_hello_set(own.push_url, sizeof own.push_url, self->push_url) &&
+                    member_hello_set(own.query_url, sizeof own.query_url, self->query_url);
+    buf_init(&out, MEMBERS_HELLO_BYTES_MAX);
+    if (!is_whole)
+        rpc_reply(req, ERR_INTERNAL, SLICE_LIT("a text of the hello is too long"));
+    else if (members_pb_write_reply(&own, &out) != ERR_OK)
+        rpc_reply(req, ERR_NOMEM, SLICE_NONE);
+    else
+        rpc_reply(req, ERR_OK, buf_slice(&out));
     buf_release(&out);
 }
