@@ -378,6 +378,7 @@ enum err http_client_send(struct http_client *c, const struct http_call *call, h
 
     if (e != ERR_OK)
         return e;
+    assert(job != NULL);
     job->done = done;
     job->arg = arg;
     mutex_lock(&c->lock);
