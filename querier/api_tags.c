@@ -95,9 +95,15 @@ enum err api_values_v1(struct api_request *r, struct api_answer *answer,
         text = tag.intrinsic == QL_I_NAME        ? SLICE_LIT("name")
                : tag.intrinsic == QL_I_ROOT_NAME ? SLICE_LIT("rootName")
                                                  : SLICE_LIT("rootServiceName");
-    e = search_tag_values(&r->search, text, &tag, any_scope, p.q, p.window.start_ns,
-                          p.window.end_ns, p.limit, r->config->max_bytes_per_tag_values_query,
-                          &values);
+    struct search_values_options o = {.tag_text = text,
+                                      .tag = &tag,
+                                      .any_scope = any_scope,
+                                      .filter = p.q,
+                                      .start_ns = p.window.start_ns,
+                                      .end_ns = p.window.end_ns,
+                                      .limit = p.limit,
+                                      .bytes_max = r->config->max_bytes_per_tag_values_query};
+    e = search_tag_values(&r->search, &o, &values);
     if (e != ERR_OK)
         return e;
     answer->missing = r->search.missing;
@@ -122,11 +128,17 @@ enum err api_values_v2(struct api_request *r, struct api_answer *answer,
         name = r->argument;
     if (name.len == 0)
         return err_detail_set(reterr_detail, ERR_INVALID, "please provide a non-empty tagName");
-    if (ql_parse_attribute(r->search.arena, name, &tag) != ERR_OK)
+    if (ql_parse_attribute(r->search.arena, name, &tag) != ERR_OK || tag.is_dotless)
         return err_detail_set(reterr_detail, ERR_INVALID,
                               "please provide a valid tagName: " SLICE_FMT, SLICE_ARG(name));
-    e = search_tag_values(&r->search, name, &tag, false, p.q, p.window.start_ns, p.window.end_ns,
-                          p.limit, r->config->max_bytes_per_tag_values_query, &values);
+    struct search_values_options o = {.tag_text = name,
+                                      .tag = &tag,
+                                      .filter = p.q,
+                                      .start_ns = p.window.start_ns,
+                                      .end_ns = p.window.end_ns,
+                                      .limit = p.limit,
+                                      .bytes_max = r->config->max_bytes_per_tag_values_query};
+    e = search_tag_values(&r->search, &o, &values);
     if (e != ERR_OK)
         return e;
     answer->missing = r->search.missing;

@@ -18,7 +18,7 @@ struct blocks_coverage {
     uint64_t published_lsn;
     struct slice *recent; /* block ids */
     uint32_t recent_count;
-    bool is_known; /* the ingester answered */
+    bool is_known;     /* the ingester answered */
     bool is_replaying; /* part of its log is not back yet: the answer is partial */
 };
 

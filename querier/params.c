@@ -182,11 +182,11 @@ static enum err duration_param(struct arena *a, struct slice query, const char *
     struct slice text = http_query_get(a, query, name);
     int64_t ns = 0;
 
-    if (text.len != 0 && (num_parse_duration_go(text, &ns) != ERR_OK || ns < 0))
+    if (text.len != 0 && num_parse_duration_go(text, &ns) != ERR_OK)
         return err_detail_set(detail, ERR_INVALID,
                               "invalid %s: time: invalid duration \"" SLICE_FMT "\"", name,
                               SLICE_ARG(text));
-    *ret = (uint64_t)ns;
+    *ret = ns < 0 ? 0 : (uint64_t)ns; /* a negative one is no bound, as in Tempo */
     return ERR_OK;
 }
 

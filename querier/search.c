@@ -6,16 +6,12 @@
 #include "common/store/head.h"
 #include "querier/fanout.h"
 #include "querier/messages.h"
+#include "querier/search_priv.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-enum {
-    REQUEST_BYTES_MAX = 16 * 1024 * 1024,
-    FLAGGED_MAX = 100000,
-    IDS_PER_REQUEST = 2000,
-    TRACE_BYTES_MAX = 256 * 1024 * 1024
-};
+enum { FLAGGED_MAX = 100000, IDS_PER_REQUEST = 2000, TRACE_BYTES_MAX = 256 * 1024 * 1024 };
 
 /* Growing list of trace ids in the arena. */
 struct ids {
@@ -75,7 +71,7 @@ static bool is_over(const struct search_ctx *ctx)
 }
 
 /* One round to all ingesters: the request is made by the caller. */
-static enum err ask(struct search_ctx *ctx, uint16_t method, struct buf *request,
+enum err search_ask(struct search_ctx *ctx, uint16_t method, struct buf *request,
                     struct fanout *ret)
 {
     enum err e = buf_err(request);
@@ -89,7 +85,7 @@ static enum err ask(struct search_ctx *ctx, uint16_t method, struct buf *request
 }
 
 /* Coverage of each answer; an answer that does not parse counts as missing. */
-static enum err coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field,
+enum err search_coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field,
                           struct blocks_coverage **ret)
 {
     struct blocks_coverage *list = ARENA_ARRAY(ctx->arena, struct blocks_coverage, f->count + 1);
@@ -121,9 +117,9 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
     struct fanout f;
     struct buf request;
 
-    buf_init(&request, REQUEST_BYTES_MAX);
+    buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
     messages_flagged_request(&request, slice_str(ctx->tenant), start_ns, end_ns);
-    enum err e = ask(ctx, RPC_FLAGGED, &request, &f);
+    enum err e = search_ask(ctx, RPC_FLAGGED, &request, &f);
     if (e != ERR_OK)
         return e;
     for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
@@ -173,35 +169,28 @@ static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *
     return ERR_OK;
 }
 
-/* Row groups of all blocks, newest end first. */
-struct group {
-    struct block *block;
-    uint32_t no;
-    uint64_t min_start_ns, max_end_ns;
-};
-
 static int group_cmp(const void *a, const void *b)
 {
-    const struct group *x = a, *y = b;
+    const struct search_group *x = a, *y = b;
 
     if (x->max_end_ns != y->max_end_ns)
         return x->max_end_ns > y->max_end_ns ? -1 : 1;
     return 0;
 }
 
-static enum err groups(struct search_ctx *ctx, const struct blocks_set *set, uint64_t start_ns,
-                       uint64_t end_ns, struct group **ret, uint32_t *ret_count)
+enum err search_groups(struct search_ctx *ctx, const struct blocks_set *set, uint64_t start_ns,
+                       uint64_t end_ns, struct search_group **ret, uint32_t *ret_count)
 {
     uint32_t total = 0, n = 0;
 
     for (uint32_t i = 0; i < set->count; i++)
         total += block_group_count(set->blocks[i]);
-    struct group *list = ARENA_ARRAY(ctx->arena, struct group, total);
+    struct search_group *list = ARENA_ARRAY(ctx->arena, struct search_group, total);
     if (list == NULL)
         return arena_err(ctx->arena);
     for (uint32_t i = 0; i < set->count; i++) {
         for (uint32_t g = 0; g < block_group_count(set->blocks[i]); g++) {
-            struct group one = {.block = set->blocks[i], .no = g};
+            struct search_group one = {.block = set->blocks[i], .no = g};
             block_group_range(one.block, g, &one.min_start_ns, &one.max_end_ns);
             if ((start_ns | end_ns) == 0 ||
                 (one.max_end_ns >= start_ns && one.min_start_ns <= end_ns))
@@ -215,7 +204,7 @@ static enum err groups(struct search_ctx *ctx, const struct blocks_set *set, uin
     return ERR_OK;
 }
 
-static void stats_add(struct result_stats *to, const struct result_stats *from)
+void search_stats_add(struct result_stats *to, const struct result_stats *from)
 {
     to->inspected_traces += from->inspected_traces;
     to->inspected_bytes += from->inspected_bytes;
@@ -223,10 +212,8 @@ static void stats_add(struct result_stats *to, const struct result_stats *from)
 }
 
 /* Opens a row group, runs `fn` on it, closes.  Damage counts as missing and is no error. */
-typedef enum err segment_fn(struct segment *s, void *arg);
-
-static enum err with_group(struct search_ctx *ctx, const struct group *g, segment_fn *fn, void *arg,
-                           struct result_stats *stats)
+enum err search_with_group(struct search_ctx *ctx, const struct search_group *g,
+                           search_segment_fn *fn, void *arg, struct result_stats *stats)
 {
     struct segment *s;
     enum err e = is_over(ctx) ? ERR_TIMEOUT : block_segment(g->block, g->no, ctx->budget, &s);
@@ -258,7 +245,7 @@ static enum err search_segment(struct segment *s, void *arg)
     if (e == ERR_OK && parts[1].trace_count != 0)
         e = search_result_merge(b->ctx->arena, parts, 2, b->q->limit, &b->so_far);
     if (e == ERR_OK)
-        stats_add(&b->so_far.stats, &parts[1].stats);
+        search_stats_add(&b->so_far.stats, &parts[1].stats);
     return e;
 }
 
@@ -267,18 +254,18 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
                               const struct engine_query *q, struct search_result *ret)
 {
     struct block_search b = {.ctx = ctx, .q = q};
-    struct group *list;
+    struct search_group *list;
     uint32_t count, i;
 
-    enum err e = groups(ctx, set, q->start_ns, q->end_ns, &list, &count);
+    enum err e = search_groups(ctx, set, q->start_ns, q->end_ns, &list, &count);
     for (i = 0; i < count && e == ERR_OK; i++) {
         const struct search_result *r = &b.so_far;
         if (r->trace_count == q->limit &&
             r->traces[r->trace_count - 1].start_ns > list[i].max_end_ns)
             break;
         struct result_stats read = {0};
-        e = with_group(ctx, &list[i], search_segment, &b, &read);
-        stats_add(&b.so_far.stats, &read);
+        e = search_with_group(ctx, &list[i], search_segment, &b, &read);
+        search_stats_add(&b.so_far.stats, &read);
     }
     b.so_far.stats.total_blocks = set->count;
     b.so_far.stats.total_jobs = count;
@@ -298,13 +285,13 @@ static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, 
     struct fanout f;
     struct buf request;
 
-    buf_init(&request, REQUEST_BYTES_MAX);
+    buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
     messages_trace_request(&request, slice_str(ctx->tenant), ids, count);
-    enum err e = ask(ctx, RPC_TRACE, &request, &f);
+    enum err e = search_ask(ctx, RPC_TRACE, &request, &f);
     if (e != ERR_OK)
         return e;
     if (ret_coverage != NULL) {
-        e = coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, ret_coverage);
+        e = search_coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, ret_coverage);
         *ret_coverage_count = f.count;
         ctx->missing += f.missing;
     }
@@ -409,12 +396,12 @@ static enum err search_live(struct search_ctx *ctx, struct slice text, const str
     struct fanout f;
     struct buf request;
 
-    buf_init(&request, REQUEST_BYTES_MAX);
+    buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
     messages_search_request(&request, slice_str(ctx->tenant), text, q, time_left(ctx));
-    enum err e = ask(ctx, RPC_SEARCH, &request, &f);
+    enum err e = search_ask(ctx, RPC_SEARCH, &request, &f);
     if (e != ERR_OK)
         return e;
-    e = coverages(ctx, &f, MESSAGES_RESULT_COVERAGE, ret_coverage);
+    e = search_coverages(ctx, &f, MESSAGES_RESULT_COVERAGE, ret_coverage);
     for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
         if (f.answers[i].err == ERR_OK) {
             struct slice copy = arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes));
@@ -525,168 +512,5 @@ enum err search_trace(struct search_ctx *ctx, struct trace_id id, struct slice *
     segment_close(s);
     head_unref(scratch);
     buf_release(&otlp);
-    return e;
-}
-
-/* Tags: live answers of one kind of message, then every row group in the window. */
-static enum err tags_live(struct search_ctx *ctx, uint16_t method, struct buf *request,
-                          struct fanout *f, struct blocks_coverage **ret_coverage)
-{
-    enum err e = ask(ctx, method, request, f);
-
-    if (e != ERR_OK)
-        return e;
-    e = coverages(ctx, f, MESSAGES_RESULT_COVERAGE, ret_coverage);
-    for (unsigned i = 0; i < f->count; i++)
-        ctx->missing += f->answers[i].err != ERR_OK;
-    if (e != ERR_OK)
-        fanout_release(f);
-    return e;
-}
-
-struct names_work {
-    struct search_ctx *ctx;
-    const struct ql_expr *filter;
-    uint64_t start_ns, end_ns;
-    struct tag_names so_far;
-};
-
-static enum err names_merge(struct names_work *w, const struct tag_names *more)
-{
-    struct tag_names parts[2] = {w->so_far, *more};
-    return tag_names_merge(w->ctx->arena, parts, 2, 0, &w->so_far);
-}
-
-static enum err names_segment(struct segment *s, void *arg)
-{
-    struct names_work *w = arg;
-    struct tag_names more = {0};
-    enum err e = engine_tag_names(s, w->filter, w->start_ns, w->end_ns, w->ctx->arena, &more);
-
-    return e == ERR_OK ? names_merge(w, &more) : e;
-}
-
-static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage *coverage,
-                           unsigned count, uint64_t start_ns, uint64_t end_ns, segment_fn *fn,
-                           void *arg, struct result_stats *stats)
-{
-    struct blocks_set set = {0};
-    struct group *list = NULL;
-    uint32_t n = 0;
-    enum err e =
-        blocks_take(ctx->blocks, ctx->tenant, start_ns, end_ns, coverage, count, ctx->arena, &set);
-
-    ctx->missing += set.unreadable;
-    if (e == ERR_OK)
-        e = groups(ctx, &set, start_ns, end_ns, &list, &n);
-    for (uint32_t i = 0; i < n && e == ERR_OK; i++)
-        e = with_group(ctx, &list[i], fn, arg, stats);
-    blocks_give(&set);
-    return e;
-}
-
-enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns,
-                          uint64_t end_ns, uint32_t limit, struct tag_names *ret)
-{
-    struct names_work w = {.ctx = ctx, .start_ns = start_ns, .end_ns = end_ns};
-    struct ql_expr *expr = NULL;
-    struct blocks_coverage *coverage;
-    struct fanout f;
-    struct buf request;
-    struct result_stats stats = {0};
-
-    enum err e = filter.len == 0 ? ERR_OK : ql_parse_lenient(ctx->arena, filter, &expr);
-    if (e != ERR_OK)
-        return e;
-    w.filter = expr;
-    buf_init(&request, REQUEST_BYTES_MAX);
-    messages_tag_names_request(&request, slice_str(ctx->tenant), filter, start_ns, end_ns);
-    e = tags_live(ctx, RPC_TAG_NAMES, &request, &f, &coverage);
-    if (e != ERR_OK)
-        return e;
-    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
-        struct tag_names more = {0};
-        if (f.answers[i].err == ERR_OK &&
-            tag_names_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)),
-                             &more) == ERR_OK)
-            e = names_merge(&w, &more);
-    }
-    if (e == ERR_OK)
-        e = each_group(ctx, coverage, f.count, start_ns, end_ns, names_segment, &w, &stats);
-    fanout_release(&f);
-    if (e == ERR_OK)
-        e = tag_names_merge(ctx->arena, &w.so_far, 1, limit, ret);
-    stats_add(&ret->stats, &stats);
-    return e;
-}
-
-struct values_work {
-    struct search_ctx *ctx;
-    const struct ql_attribute *tag;
-    const struct ql_expr *filter;
-    uint64_t start_ns, end_ns, bytes_max;
-    uint32_t limit;
-    bool any_scope;
-    struct tag_values so_far;
-};
-
-static enum err values_merge(struct values_work *w, const struct tag_values *more)
-{
-    struct tag_values parts[2] = {w->so_far, *more};
-    return tag_values_merge(w->ctx->arena, parts, 2, w->limit, w->bytes_max, &w->so_far);
-}
-
-static enum err values_segment(struct segment *s, void *arg)
-{
-    struct values_work *w = arg;
-    struct tag_values more = {0};
-    enum err e = engine_tag_values(s, w->tag, w->any_scope, w->filter, w->start_ns, w->end_ns,
-                                   w->limit, w->ctx->arena, &more);
-
-    return e == ERR_OK ? values_merge(w, &more) : e;
-}
-
-enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text,
-                           const struct ql_attribute *tag, bool any_scope, struct slice filter,
-                           uint64_t start_ns, uint64_t end_ns, uint32_t limit, uint64_t bytes_max,
-                           struct tag_values *ret)
-{
-    struct values_work w = {.ctx = ctx,
-                            .tag = tag,
-                            .start_ns = start_ns,
-                            .end_ns = end_ns,
-                            .bytes_max = bytes_max,
-                            .limit = limit,
-                            .any_scope = any_scope};
-    struct ql_expr *expr = NULL;
-    struct blocks_coverage *coverage;
-    struct fanout f;
-    struct buf request;
-    struct result_stats stats = {0};
-
-    enum err e = filter.len == 0 ? ERR_OK : ql_parse_lenient(ctx->arena, filter, &expr);
-    if (e != ERR_OK)
-        return e;
-    w.filter = expr;
-    buf_init(&request, REQUEST_BYTES_MAX);
-    messages_tag_values_request(&request, slice_str(ctx->tenant), tag_text, any_scope, filter,
-                                start_ns, end_ns, limit);
-    e = tags_live(ctx, RPC_TAG_VALUES, &request, &f, &coverage);
-    if (e != ERR_OK)
-        return e;
-    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
-        struct tag_values more = {0};
-        if (f.answers[i].err == ERR_OK &&
-            tag_values_unpack(ctx->arena, arena_dup(ctx->arena, buf_slice(&f.answers[i].bytes)),
-                              &more) == ERR_OK)
-            e = values_merge(&w, &more);
-    }
-    if (e == ERR_OK)
-        e = each_group(ctx, coverage, f.count, start_ns, end_ns, values_segment, &w, &stats);
-    fanout_release(&f);
-    if (e == ERR_OK) {
-        *ret = w.so_far;
-        stats_add(&ret->stats, &stats);
-    }
     return e;
 }

@@ -35,10 +35,16 @@ MUST_CHECK enum err search_trace(struct search_ctx *ctx, struct trace_id id,
 
 MUST_CHECK enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t start_ns,
                                      uint64_t end_ns, uint32_t limit, struct tag_names *ret);
-/* tag_text: TraceQL spelling for the ingesters, or a bare name when any_scope. */
-MUST_CHECK enum err search_tag_values(struct search_ctx *ctx, struct slice tag_text,
-                                      const struct ql_attribute *tag, bool any_scope,
-                                      struct slice filter, uint64_t start_ns, uint64_t end_ns,
-                                      uint32_t limit, uint64_t bytes_max, struct tag_values *ret);
+struct search_values_options {
+    struct slice tag_text; /* TraceQL spelling, or a bare name when any_scope: for the ingesters */
+    const struct ql_attribute *tag;
+    bool any_scope;
+    struct slice filter;
+    uint64_t start_ns, end_ns;
+    uint32_t limit;     /* 0: none */
+    uint64_t bytes_max; /* of the values' text; 0: none */
+};
+MUST_CHECK enum err search_tag_values(struct search_ctx *ctx, const struct search_values_options *o,
+                                      struct tag_values *ret);
 
 #endif

@@ -227,12 +227,43 @@ static uint32_t resource_dropped(struct slice resource)
     return (uint32_t)dropped;
 }
 
+/* An empty service.name is not shown: as recorded from Tempo (protobuf answers keep it). */
+static bool is_shown(struct slice keyvalue)
+{
+    struct otlp_value value;
+    struct slice key;
+
+    otlp_keyvalue_parse(keyvalue, &key, &value);
+    return !slice_eq_str(key, "service.name") || value.kind != OTLP_STR || value.bytes.len != 0;
+}
+
+static void resource_attributes_write(struct json_out *j, struct slice resource)
+{
+    struct otlp_field_iter it;
+    struct slice keyvalue;
+    bool any = false;
+
+    for (otlp_fields_init(&it, resource, OTLP_RESOURCE_ATTRIBUTES);
+         otlp_next_field(&it, &keyvalue);) {
+        if (!is_shown(keyvalue))
+            continue;
+        if (!any) {
+            json_out_key(j, "attributes");
+            json_out_begin_array(j);
+        }
+        attribute_write(j, keyvalue, 0);
+        any = true;
+    }
+    if (any)
+        json_out_end_array(j);
+}
+
 static void resource_open(struct json_out *j, struct slice resource)
 {
     json_out_begin_object(j);
     json_out_key(j, "resource");
     json_out_begin_object(j);
-    attributes_write(j, resource, OTLP_RESOURCE_ATTRIBUTES);
+    resource_attributes_write(j, resource);
     u32_field(j, "droppedAttributesCount", resource_dropped(resource));
     json_out_end_object(j);
     json_out_key(j, "scopeSpans");

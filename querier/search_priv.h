@@ -1,0 +1,33 @@
+/* search_priv.h - what search.c and search_tags.c share. */
+#ifndef VIVACE_QUERIER_SEARCH_PRIV_H
+#define VIVACE_QUERIER_SEARCH_PRIV_H
+
+#include "querier/fanout.h"
+#include "querier/search.h"
+
+enum { SEARCH_REQUEST_BYTES_MAX = 16 * 1024 * 1024 };
+
+/* One round to all ingesters; the request is released. */
+MUST_CHECK enum err search_ask(struct search_ctx *ctx, uint16_t method, struct buf *request,
+                               struct fanout *ret);
+/* Coverage of each answer, in the arena; an answer that does not parse counts as missing. */
+MUST_CHECK enum err search_coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field,
+                                     struct blocks_coverage **ret);
+
+/* A row group of a block. */
+struct search_group {
+    struct block *block;
+    uint32_t no;
+    uint64_t min_start_ns, max_end_ns;
+};
+/* The row groups in the window, newest end first. */
+MUST_CHECK enum err search_groups(struct search_ctx *ctx, const struct blocks_set *set,
+                                  uint64_t start_ns, uint64_t end_ns, struct search_group **ret,
+                                  uint32_t *ret_count);
+/* Opens a row group, runs `fn` on it, closes.  Damage counts as missing and is no error. */
+typedef enum err search_segment_fn(struct segment *s, void *arg);
+MUST_CHECK enum err search_with_group(struct search_ctx *ctx, const struct search_group *g,
+                                      search_segment_fn *fn, void *arg, struct result_stats *stats);
+void search_stats_add(struct result_stats *to, const struct result_stats *from);
+
+#endif
