@@ -122,7 +122,7 @@ static enum err start_in(struct room *r, struct err_detail *detail)
     if (e != ERR_OK)
         return e;
     r->shared.ingesters = peers_of_members(&r->ingesters);
-    e = workers_new("dist-prepare", r->app->loop_count, WORKER_QUEUE_MAX, &r->workers);
+    e = workers_new("prepare", r->app->loop_count, WORKER_QUEUE_MAX, &r->workers);
     if (e != ERR_OK)
         return err_detail_set(detail, e, "can not start worker threads: %s", err_name(e));
     atomic_init(&r->shared.workers, r->workers);
