@@ -4,7 +4,8 @@
  * Memory:  trees live in the arena; slices may point into the query text, which the arena holds a copy of.
  * Limits:  text 128 KiB, depth 256, 4096 terms, 128 regexes.  Trees of spansets, scalars and metrics are at most 120 nodes high.
  *          A field expression is at most 256 deep to the right, but a chain "a || b || c ..." leans to the left and may be
- *          QL_TERMS_MAX deep: walk leftwards in a loop.  Over a limit: ERR_TOO_LARGE (an HTTP 400 for a query; sending it again
+ *          QL_TERMS_MAX deep: walk leftwards in a loop, or with small frames.  What an arithmetic operator or a comparison stands
+ *          over is at most 512 high.  Over a limit: ERR_TOO_LARGE (an HTTP 400 for a query; sending it again
  *          will not help); ERR_LIMIT: the arena's budget.
  * Errors:  ERR_INVALID with Tempo's wording in the detail ("parse error at line 1, col 3: syntax error: unexpected IDENTIFIER"), ERR_TOO_LARGE, ERR_LIMIT.
  */
@@ -15,7 +16,7 @@
 #include "common/base/buf.h"
 #include "common/query/ql_ast.h"
 
-enum { QL_TEXT_BYTES_MAX = 128 * 1024, QL_DEPTH_MAX = 256, QL_TERMS_MAX = 4096 };
+enum { QL_TEXT_BYTES_MAX = 128 * 1024, QL_DEPTH_MAX = 256, QL_TERMS_MAX = 4096, QL_VALUE_HEIGHT_MAX = 512 };
 
 /* Parses and validates.  The regexes of the tree are compiled (free them with ql_release). */
 MUST_CHECK enum err ql_parse(struct arena *a, struct slice text, struct ql_query **ret, struct err_detail *reterr_detail);

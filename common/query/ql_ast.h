@@ -46,6 +46,7 @@ struct ql_expr {
     struct ql_attribute attribute; /* ATTRIBUTE */
     struct ql_expr *left, *right;  /* BINARY; UNARY has left */
     struct ql_regex *regex;        /* BINARY =~ and !~: compiled by ql_check */
+    uint32_t height;               /* 0: a leaf.  Only && || and ! stand higher than QL_VALUE_HEIGHT_MAX */
 };
 
 enum ql_aggregate { QL_COUNT, QL_MIN, QL_MAX, QL_SUM, QL_AVG, QL_QUANTILE /* (superset) */, QL_COUNT_DISTINCT /* (superset) */ };

@@ -115,7 +115,9 @@ static struct ql_expr *combine(struct lenient *l, enum ql_op op, struct ql_expr 
                                      .column = left->column,
                                      .op = op,
                                      .left = left,
-                                     .right = right};
+                                     .right = right,
+                                     .height = left->height > right->height ? left->height + 1
+                                                                            : right->height + 1};
             return both;
         }
     } else if (op == QL_AND) {

@@ -193,6 +193,21 @@ static struct ql_expr *new_expr(struct ql_parser *p, struct ql_expr e)
     return node;
 }
 
+/* The node over `left` and `right` (may be NULL).  Chains of && and || may be long; of other operators nobody needs many. */
+static struct ql_expr *new_operation(struct ql_parser *p, struct ql_expr e)
+{
+    bool is_logic = e.op == QL_AND || e.op == QL_OR || e.op == QL_NOT;
+
+    assert(e.left != NULL);
+    e.height = e.left->height;
+    if (e.right != NULL && e.right->height > e.height)
+        e.height = e.right->height;
+    e.height++;
+    if (!is_logic && e.height > QL_VALUE_HEIGHT_MAX)
+        return ql_parse_too_large(p, "number of operators in a row", QL_VALUE_HEIGHT_MAX);
+    return new_expr(p, e);
+}
+
 static struct ql_expr *new_static(struct ql_parser *p, const struct ql_expr *at, struct value v)
 {
     return new_expr(
@@ -211,11 +226,11 @@ static struct ql_expr *new_unary(struct ql_parser *p, enum ql_op op, struct ql_e
         if (ql_fold_unary(op, operand->value, &v))
             return new_static(p, &at, v);
     }
-    return new_expr(p, (struct ql_expr){.kind = QL_EXPR_UNARY,
-                                        .line = at.line,
-                                        .column = at.column,
-                                        .op = op,
-                                        .left = operand});
+    return new_operation(p, (struct ql_expr){.kind = QL_EXPR_UNARY,
+                                             .line = at.line,
+                                             .column = at.column,
+                                             .op = op,
+                                             .left = operand});
 }
 
 /* A trace id is compared as it is shown: without leading zeros. */
@@ -239,12 +254,12 @@ static struct ql_expr *new_binary(struct ql_parser *p, enum ql_op op, struct ql_
     if (left->kind == QL_EXPR_STATIC && right->kind == QL_EXPR_STATIC &&
         ql_fold_binary(op, left->value, right->value, &v))
         return new_static(p, left, v);
-    return new_expr(p, (struct ql_expr){.kind = QL_EXPR_BINARY,
-                                        .line = at.line,
-                                        .column = at.column,
-                                        .op = op,
-                                        .left = left,
-                                        .right = right});
+    return new_operation(p, (struct ql_expr){.kind = QL_EXPR_BINARY,
+                                             .line = at.line,
+                                             .column = at.column,
+                                             .op = op,
+                                             .left = left,
+                                             .right = right});
 }
 
 /* --- expressions ----------------------------------------------------------------------------------- */
