@@ -311,6 +311,13 @@ static enum err settle_processors(struct config_reader *r)
     return ERR_OK;
 }
 
+/* Tempo's "0: no limit" as a number that works like one. */
+static void settle_limits(struct config *c)
+{
+    if (c->search_max_limit == 0)
+        c->search_max_limit = UINT32_MAX;
+}
+
 static enum err settle_names(struct config_reader *r)
 {
     const struct config *c = r->config;
@@ -357,6 +364,7 @@ static enum err read_all(struct config_reader *r, struct slice yaml, bool expand
     if (e == ERR_OK)
         e = settle_names(r);
     if (e == ERR_OK) {
+        settle_limits(r->config);
         settle_retention(r);
         e = arena_err(&r->config->arena);
     }

@@ -268,8 +268,8 @@ static void test_bad_values(void **state)
     expect_error(
         "ingester:\n  max_block_bytes: big\n", 2,
         "t.yml:2: ingester.max_block_bytes: \"big\" is not a size (like 1500, 64KiB, 500MiB)");
-    expect_error("ingester:\n  max_block_bytes: 10\n", 2,
-                 "t.yml:2: ingester.max_block_bytes: 10 is out of range (at least 64KiB)");
+    expect_error("storage:\n  trace:\n    wal:\n      segment_bytes: 10\n", 4,
+                 "t.yml:4: storage.trace.wal.segment_bytes: 10 is out of range (at least 64KiB)");
     expect_error("multitenancy_enabled: perhaps\n", 1,
                  "t.yml:1: multitenancy_enabled: \"perhaps\" is not true or false");
     expect_error("storage:\n  trace:\n    backend: s3\n", 3,
