@@ -7,6 +7,10 @@
 #include <assert.h>
 
 enum { SPANS_PER_SPANSET_DEFAULT = 3 };
+enum {
+    ANSWER_COLUMNS = SEG_F_TRACE | SEG_F_SPAN_ID | SEG_F_PARENT | SEG_F_START | SEG_F_DURATION |
+                     SEG_F_NAME | SEG_F_STATUS | SEG_F_RESOURCE
+};
 static const char ROOT_UNKNOWN[] = "<root span not yet received>";
 
 struct run {
@@ -102,7 +106,8 @@ static enum err gather_candidates(struct run *r)
         memset(mask, 1, e->rows[EVAL_TRACE]);
     for (uint32_t t = 0; t < e->rows[EVAL_TRACE]; t++) {
         uint64_t start = e->traces.min_start_ns[t], end = e->traces.max_end_ns[t];
-        if (mask[t] == 0 || !in_window(start, end, r->q->start_ns, r->q->end_ns) ||
+        if (mask[t] == 0 || start < r->q->not_before_ns ||
+            !in_window(start, end, r->q->start_ns, r->q->end_ns) ||
             is_excluded(r->q, e->traces.id[t]))
             continue;
         if (r->pipeline == NULL && !duration_fits(r->q, end - start))
@@ -244,7 +249,7 @@ static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, 
     enum err err = service_source(e, &names);
 
     if (err == ERR_OK)
-        err = eval_fixed(e, SEG_F_ALL);
+        err = eval_fixed(e, ANSWER_COLUMNS);
     if (err != ERR_OK)
         return err;
     *t =
@@ -253,7 +258,11 @@ static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, 
     fill_root(r, names, rows, count, t);
     if (r->pipeline == NULL)
         return arena_err(r->a);
-    err = fill_services(r, names, rows, count, t);
+    if (r->attach == NULL)
+        err = engine_attach_new(e, r->q->ql->pipeline,
+                                &r->attach); /* columns that only answers need */
+    if (err == ERR_OK)
+        err = fill_services(r, names, rows, count, t);
     t->spansets = ARENA_ARRAY(r->a, struct result_spanset, sets->count);
     if (err != ERR_OK || t->spansets == NULL)
         return err != ERR_OK ? err : arena_err(r->a);
@@ -324,20 +333,25 @@ static enum err take_winners(struct run *r, struct search_result *ret)
     return err;
 }
 
-static enum err run_bind(struct run *r)
+/* Reads what the first filters need, then the traces if there may be any. */
+static enum err run_bind(struct run *r, bool *ret_is_empty)
 {
     struct eval *e = &r->eval;
     const struct ql_query *ql = r->q->ql;
-    enum err err = eval_traces(e);
+    enum err err = ERR_OK;
 
-    if (err == ERR_OK)
-        err = eval_fixed(e, SEG_F_TRACE);
-    if (err != ERR_OK || ql == NULL)
-        return err;
-    if (ql->pipeline == NULL)
+    *ret_is_empty = false;
+    if (ql != NULL && ql->pipeline == NULL)
         return ERR_UNSUPPORTED;
-    err = engine_pipeline_bind(e, ql->pipeline, &r->pipeline);
-    return err != ERR_OK ? err : engine_attach_new(e, ql->pipeline, &r->attach);
+    if (ql != NULL)
+        err = engine_pipeline_bind(e, ql->pipeline, &r->pipeline);
+    if (err != ERR_OK)
+        return err;
+    *ret_is_empty = r->pipeline != NULL && engine_pipeline_is_empty(r->pipeline);
+    if (*ret_is_empty)
+        return ERR_OK;
+    err = eval_traces(e);
+    return err != ERR_OK ? err : eval_fixed(e, SEG_F_TRACE);
 }
 
 enum err engine_search(struct segment *s, const struct engine_query *q, struct arena *a,
@@ -347,6 +361,7 @@ enum err engine_search(struct segment *s, const struct engine_query *q, struct a
     struct run r = {.q = q, .a = a, .trace = &trace};
     struct search_result out = {.stats = ret->stats};
     uint64_t read_bytes = s->read_bytes;
+    bool is_empty = false;
     enum err err = ERR_OK;
 
     assert(q->exclude_count == 0 || q->exclude != NULL);
@@ -357,10 +372,10 @@ enum err engine_search(struct segment *s, const struct engine_query *q, struct a
     arena_init(&scratch, a->budget);
     arena_init(&trace, a->budget);
     eval_init(&r.eval, s, &scratch, q->cancel);
-    err = run_bind(&r);
-    if (err == ERR_OK)
+    err = run_bind(&r, &is_empty);
+    if (err == ERR_OK && !is_empty)
         err = gather_candidates(&r);
-    if (err == ERR_OK)
+    if (err == ERR_OK && !is_empty)
         err = take_winners(&r, &out);
     arena_release(&scratch);
     arena_release(&trace);

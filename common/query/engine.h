@@ -26,6 +26,8 @@ struct engine_query {
     uint32_t tag_count;
     uint64_t min_duration_ns, max_duration_ns; /* of the trace; 0: no bound (tag search) */
     uint64_t start_ns, end_ns; /* a trace counts if it overlaps [start, end]; 0,0: any time */
+    uint64_t
+        not_before_ns; /* traces that begin earlier are left out: they can not be among the newest any more */
     uint32_t limit, spans_per_spanset;
     const struct trace_id *exclude; /* ascending: traces that are judged elsewhere (fragments) */
     uint32_t exclude_count;

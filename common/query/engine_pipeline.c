@@ -35,6 +35,7 @@ struct stage {
 struct engine_pipeline {
     struct stage *stages;
     uint32_t count;
+    bool is_empty; /* its first filters found no span: the rest was not even bound */
 };
 
 static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
@@ -146,6 +147,16 @@ static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t de
     return ERR_UNSUPPORTED;
 }
 
+/* No filter of the set found a span: no operator can make one. */
+static bool is_empty_set(const struct set *s)
+{
+    if (s->kind == QL_SPANSET_FILTER)
+        return s->mask == NULL;
+    if (s->kind == QL_SPANSET_PIPELINE)
+        return s->pipeline->is_empty;
+    return is_empty_set(s->left) && is_empty_set(s->right);
+}
+
 static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
                               struct engine_pipeline **ret)
 {
@@ -155,9 +166,12 @@ static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint3
 
     if (n == NULL || stages == NULL)
         return arena_err(e->a);
-    for (uint32_t i = 0; err == ERR_OK && i < p->stage_count; i++)
-        err = bind_stage(e, &p->stages[i], depth, &stages[i]);
-    *n = (struct engine_pipeline){stages, p->stage_count};
+    *n = (struct engine_pipeline){.stages = stages};
+    for (; err == ERR_OK && n->count < p->stage_count && !n->is_empty; n->count++) {
+        err = bind_stage(e, &p->stages[n->count], depth, &stages[n->count]);
+        n->is_empty = err == ERR_OK && n->count == 0 && stages[0].kind == QL_STAGE_SPANSET &&
+                      is_empty_set(stages[0].set);
+    }
     *ret = n;
     return err;
 }
@@ -196,6 +210,11 @@ static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_m
     }
     mark_traces(e, s->mask, trace_mask);
     return true;
+}
+
+bool engine_pipeline_is_empty(const struct engine_pipeline *p)
+{
+    return p->is_empty;
 }
 
 bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p,

@@ -29,6 +29,9 @@ struct engine_spansets {
 MUST_CHECK enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p,
                                          struct engine_pipeline **ret);
 
+/* No trace of the segment can match (then no column but those of the first filters was read). */
+bool engine_pipeline_is_empty(const struct engine_pipeline *p);
+
 /* The spans that can start a match: a trace without any of them can not match.  False when any trace may. */
 bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p,
                                 uint8_t *trace_mask);

@@ -462,6 +462,8 @@ static void test_traces(void **state)
     assert_int_equal(more.trace_count, 1); /* the span is outside, its trace overlaps */
     search_with((struct engine_query){.start_ns = 30000000, .end_ns = 40000000}, "{}", &more);
     assert_int_equal(more.trace_count, 0);
+    search_with((struct engine_query){.not_before_ns = 1000000}, "{}", &more);
+    assert_int_equal(more.trace_count, 2);
     search_with((struct engine_query){.start_ns = 0}, NULL, &more);
     assert_int_equal(more.trace_count, 3);
     assert_int_equal(more.traces[1].spanset_count, 0);
@@ -615,14 +617,14 @@ static void test_errors(void **state)
     struct budget small;
     struct arena tight;
 
-    assert_int_equal(ql_parse(&A, text("{ span.a = 1 }"), &ql, NULL), ERR_OK);
+    assert_int_equal(ql_parse(&A, text("{ span.rows = 7 }"), &ql, NULL), ERR_OK);
     struct engine_query q = {.ql = ql, .limit = 20, .cancel = &cancel};
     assert_int_equal(engine_search(S, &q, &A, &r), ERR_CANCELED);
     cancel = false;
     fake_segment_fail(S, ERR_CORRUPT);
     assert_int_equal(engine_search(S, &q, &A, &r), ERR_CORRUPT);
     fake_segment_fail(S, ERR_OK);
-    budget_init(&small, 5000, NULL);
+    budget_init(&small, 3000, NULL);
     arena_init(&tight, &small);
     assert_int_equal(engine_search(S, &q, &tight, &r), ERR_LIMIT);
     arena_release(&tight);
