@@ -7,17 +7,17 @@
 #ifndef VIVACE_NET_HTTP_CLIENT_H
 #define VIVACE_NET_HTTP_CLIENT_H
 
-#include <stdbool.h>
-
 #include "common/base/buf.h"
 #include "common/base/err.h"
+
+#include <stdbool.h>
 
 struct http_client;
 struct http_call {
     const char *method, *url;
-    const char *const *headers; /* "Name: value", NULL-terminated list; copied */
-    struct slice body;          /* copied */
-    const char *basic_user, *basic_password; /* may be NULL */
+    const char *const *headers;                 /* "Name: value", NULL-terminated list; copied */
+    struct slice body;                          /* copied */
+    const char *basic_user, *basic_password;    /* may be NULL */
     const char *ca_file, *cert_file, *key_file; /* may be NULL */
     bool insecure_skip_verify;
     int64_t timeout_ns;
@@ -26,15 +26,19 @@ struct http_call {
 struct http_answer {
     enum err err; /* ERR_OK: there was an answer, whatever its status */
     unsigned status;
-    struct slice body; /* lives during the callback */
+    struct slice body;      /* lives during the callback */
     int64_t retry_after_ns; /* -1: none */
     char error_text[256];
 };
 typedef void http_done(void *arg, const struct http_answer *answer);
 MUST_CHECK enum err http_client_new(struct http_client **ret);
-void http_client_free(struct http_client *c); /* cancels what is under way (done is called with ERR_CANCELED) */
-MUST_CHECK enum err http_client_send(struct http_client *c, const struct http_call *call, http_done *done, void *arg);
+void http_client_free(
+    struct http_client *c); /* cancels what is under way (done is called with ERR_CANCELED) */
+MUST_CHECK enum err http_client_send(struct http_client *c, const struct http_call *call,
+                                     http_done *done, void *arg);
 /* Blocking; the body is appended to *ret_body. */
-MUST_CHECK enum err http_client_call(struct http_client *c, const struct http_call *call, unsigned *ret_status, struct buf *ret_body, struct err_detail *reterr_detail);
+MUST_CHECK enum err http_client_call(struct http_client *c, const struct http_call *call,
+                                     unsigned *ret_status, struct buf *ret_body,
+                                     struct err_detail *reterr_detail);
 
 #endif

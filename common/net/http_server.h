@@ -13,12 +13,12 @@
 #ifndef VIVACE_NET_HTTP_SERVER_H
 #define VIVACE_NET_HTTP_SERVER_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-
 #include "common/base/budget.h"
 #include "common/base/buf.h"
 #include "common/net/loop.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
 
 struct http_server;
 struct http_req;
@@ -31,51 +31,60 @@ struct http_server_options {
     unsigned loop_count;
     http_handler *handler;
     void *arg;
-    struct budget *budget;       /* for bodies; may be NULL */
-    size_t body_bytes_max;       /* must be set */
-    size_t header_bytes_max;     /* must be set: 64 KiB */
+    struct budget *budget;                                 /* for bodies; may be NULL */
+    size_t body_bytes_max;                                 /* must be set */
+    size_t header_bytes_max;                               /* must be set: 64 KiB */
     unsigned connections_max, connections_per_address_max; /* 0: 10000, 1000 */
-    unsigned streams_max;        /* 100 */
-    int64_t header_timeout_ns, idle_timeout_ns; /* 0: 10 s, 120 s */
-    int64_t max_connection_age_ns; /* 0: none; h2 gets GOAWAY */
-    int64_t body_grace_ns; /* 0: 10 s; from then on a body must come with at least body_bytes_per_s_min */
+    unsigned streams_max;                                  /* 100 */
+    int64_t header_timeout_ns, idle_timeout_ns;            /* 0: 10 s, 120 s */
+    int64_t max_connection_age_ns;                         /* 0: none; h2 gets GOAWAY */
+    int64_t
+        body_grace_ns; /* 0: 10 s; from then on a body must come with at least body_bytes_per_s_min */
     uint64_t body_bytes_per_s_min; /* 0: 1024 */
 };
 
 /* Errors: ERR_CONFLICT port taken, ERR_FORBIDDEN, ERR_INVALID address; the detail is one clear line. */
-MUST_CHECK enum err http_server_new(const struct http_server_options *o, struct http_server **ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err http_server_new(const struct http_server_options *o, struct http_server **ret,
+                                    struct err_detail *reterr_detail);
 uint16_t http_server_port(const struct http_server *s);
-void http_server_drain(struct http_server *s); /* no new connections; GOAWAY / Connection: close; requests in flight go on */
+void http_server_drain(
+    struct http_server
+        *s); /* no new connections; GOAWAY / Connection: close; requests in flight go on */
 unsigned http_server_in_flight(const struct http_server *s);
-void http_server_free(struct http_server *s);  /* closes what is left; not on a loop thread */
+void http_server_free(struct http_server *s); /* closes what is left; not on a loop thread */
 
 struct slice http_req_method(const struct http_req *r);
 struct slice http_req_path(const struct http_req *r);  /* as sent, without the query, not decoded */
 struct slice http_req_query(const struct http_req *r); /* after '?', as sent */
-struct slice http_req_header(const struct http_req *r, const char *lower_name); /* first value; ptr NULL when absent */
+struct slice http_req_header(const struct http_req *r,
+                             const char *lower_name); /* first value; ptr NULL when absent */
 unsigned http_req_header_count(const struct http_req *r, const char *lower_name);
 struct slice http_req_body(const struct http_req *r);
 bool http_req_is_http2(const struct http_req *r);
 const char *http_req_peer(const struct http_req *r); /* address text */
-bool http_req_is_too_large(const struct http_req *r); /* body over the limit: the body is empty, answer 413 or the gRPC equal */
-const atomic_bool *http_req_gone(const struct http_req *r); /* becomes true when the client left; valid until http_reply */
+bool http_req_is_too_large(
+    const struct http_req
+        *r); /* body over the limit: the body is empty, answer 413 or the gRPC equal */
+const atomic_bool *http_req_gone(
+    const struct http_req *r); /* becomes true when the client left; valid until http_reply */
 
 struct http_header {
-    const char *name; /* lower case */
+    const char *name;  /* lower case */
     const char *value; /* control characters are sent as spaces */
 };
 struct http_reply {
     unsigned status;
     const struct http_header *headers;
     unsigned header_count;
-    struct buf *body; /* taken (emptied); may be NULL */
+    struct buf *body;                   /* taken (emptied); may be NULL */
     const struct http_header *trailers; /* h2 only */
     unsigned trailer_count;
 };
 /* Any thread, exactly once; req is dead afterwards.  Content-Length and Connection are ours to add.  Dropped when the client or the server is gone;
  * the loops must outlive the last reply or http_server_free, whichever comes first. */
 void http_reply(struct http_req *req, const struct http_reply *reply);
-void http_reply_text(struct http_req *req, unsigned status, const char *content_type, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void http_reply_text(struct http_req *req, unsigned status, const char *content_type,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Query strings: percent and plus decoding.  Go's url.ParseQuery: a broken escape leaves that pair out. */
 struct arena;
@@ -83,6 +92,7 @@ struct arena;
 struct slice http_query_get(struct arena *a, struct slice query, const char *name);
 typedef void http_query_fn(void *arg, struct slice name, struct slice value);
 void http_query_each(struct arena *a, struct slice query, http_query_fn *fn, void *arg);
-struct slice http_percent_decode(struct arena *a, struct slice text); /* path segments; ptr NULL when broken */
+struct slice http_percent_decode(struct arena *a,
+                                 struct slice text); /* path segments; ptr NULL when broken */
 
 #endif

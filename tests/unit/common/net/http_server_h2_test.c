@@ -468,7 +468,8 @@ static void test_connection_age(void **state)
     expect_stream(&c, "/echo", SLICE_LIT("young"), 200, SLICE_LIT("young"));
     while (client_step(&c)) {
     }
-    assert_true(c.goaway_count >= 1); /* without streams nghttp2's client stops reading at the first */
+    assert_true(c.goaway_count >=
+                1); /* without streams nghttp2's client stops reading at the first */
     assert_int_equal(c.goaway_code, NGHTTP2_NO_ERROR);
     client_close(&c);
     fixture_stop(&f);
