@@ -16,15 +16,23 @@
 #include "common/base/buf.h"
 #include "common/query/ql_ast.h"
 
-enum { QL_TEXT_BYTES_MAX = 128 * 1024, QL_DEPTH_MAX = 256, QL_TERMS_MAX = 4096, QL_VALUE_HEIGHT_MAX = 512 };
+enum {
+    QL_TEXT_BYTES_MAX = 128 * 1024,
+    QL_DEPTH_MAX = 256,
+    QL_TERMS_MAX = 4096,
+    QL_VALUE_HEIGHT_MAX = 512
+};
 
 /* Parses and validates.  The regexes of the tree are compiled (free them with ql_release). */
-MUST_CHECK enum err ql_parse(struct arena *a, struct slice text, struct ql_query **ret, struct err_detail *reterr_detail);
-void ql_release(struct ql_query *q); /* frees what is not in the arena (compiled regexes); NULL is fine */
+MUST_CHECK enum err ql_parse(struct arena *a, struct slice text, struct ql_query **ret,
+                             struct err_detail *reterr_detail);
+void ql_release(
+    struct ql_query *q); /* frees what is not in the arena (compiled regexes); NULL is fine */
 void ql_expr_release(struct ql_expr *e); /* the same for an expression of ql_parse_lenient */
 
 /* Syntax only: what ql_parse does before the checks; and the checks alone (both for tests and tools). */
-MUST_CHECK enum err ql_parse_syntax(struct arena *a, struct slice text, struct ql_query **ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err ql_parse_syntax(struct arena *a, struct slice text, struct ql_query **ret,
+                                    struct err_detail *reterr_detail);
 MUST_CHECK enum err ql_check(struct arena *a, struct ql_query *q, struct err_detail *reterr_detail);
 
 /* Half-written queries of an autocomplete box: an incomplete matcher counts as true, garbage makes it match everything.
@@ -32,7 +40,8 @@ MUST_CHECK enum err ql_check(struct arena *a, struct ql_query *q, struct err_det
 MUST_CHECK enum err ql_parse_lenient(struct arena *a, struct slice text, struct ql_expr **ret);
 
 /* An attribute in TraceQL spelling, alone: ".service.name", "resource.a", "span:name", "status", "http.method" (dotless).  ERR_INVALID else. */
-MUST_CHECK enum err ql_parse_attribute(struct arena *a, struct slice text, struct ql_attribute *ret);
+MUST_CHECK enum err ql_parse_attribute(struct arena *a, struct slice text,
+                                       struct ql_attribute *ret);
 
 /* True when the query is the search for everything without a condition ("{}", "{ true }"). */
 bool ql_is_match_all(const struct ql_query *q);

@@ -22,75 +22,76 @@ static enum err run(struct slice text, char *ret, size_t bytes)
     return err;
 }
 
+static const struct {
+    const char *text, *want;
+} rows[] = {
+    /* whole */
+    {"{ resource.service.name = \"web\" }", "resource.service.name = `web`"},
+    {"{ resource.service.name = \"web\" && span.template = \"basket\" }",
+     "(resource.service.name = `web`) && (span.template = `basket`)"},
+    {"{ resource.service.name = \"web\" || span.depth > 5 }",
+     "(resource.service.name = `web`) || (span.depth > 5)"},
+    {"{ .a = 1 && (.b = 2 || .c = 3) }", "(.a = 1) && ((.b = 2) || (.c = 3))"},
+    {"{ name =~ \"link-.*\" }", "name =~ `link-.*`"},
+    {"{ !(.a = 1) }", "!(.a = 1)"},
+    {"{ (.a + 1) * 2 > 4 }", "((.a + 1) * 2) > 4"},
+    {"{ duration > 1m }", "duration > 1m0s"},
+    {"{ .a != nil }", ".a != nil"},
+    {"{ service.name = `x` }", ".service.name = `x`"},
+    {"{ false }", "false"},
+    {"  {.a=1}  ", ".a = 1"},
+    {"{ .a = 1 } | count() > 2", ".a = 1"},
+    {"{ .a = 1 } | rate() by (", ".a = 1"},
+    /* nothing asked */
+    {"{}", ""},
+    {"{ }", ""},
+    {"{ true }", ""},
+    {"", ""},
+    {"   ", ""},
+    /* half-written */
+    {"{ resource.service.name = }", ""},
+    {"{ resource.service.name }", ""},
+    {"{ resource.service. }", ""},
+    {"{ span. }", ""},
+    {"{ .a = \"x\" && }", ".a = `x`"},
+    {"{ && .a = \"x\" }", ".a = `x`"},
+    {"{ .a = \"x\" && .b = }", ".a = `x`"},
+    {"{ .a = \"x\" && .b }", ".a = `x`"},
+    {"{ .b = && .a = \"x\" }", ".a = `x`"},
+    {"{ .b && .a = \"x\" && span.c =~ }", ".a = `x`"},
+    {"{ .a = \"x\"", ".a = `x`"},
+    {"{ .a = \"x\" && ", ".a = `x`"},
+    {"{ .a = \"x\" && .b = \"ha", ".a = `x`"},
+    {"{ .a = \"x\" && .b = \"ha }", ".a = `x`"},
+    {"{ .a = \"x\" && .\"b", ".a = `x`"},
+    {"{ .a = \"x", ""},
+    {"{ .a = foo && .b = 1 }", ".b = 1"},
+    {"{ .a = \"x\" && (.b = 1 && .c = ) }", "(.a = `x`) && (.b = 1)"},
+    {"{ .a = \"x\" && (.b = 1", "(.a = `x`) && (.b = 1)"},
+    {"{ (.b = 1 && .c = ) = 1 && .a = 1 }", ".a = 1"},
+    {"{ .a = \"x\" || .b = }", ""},
+    {"{ .a = \"x\" && (.b = 1 || .c = ) }", ".a = `x`"},
+    {"{ kind = \"server\" && .a = 1 }", ".a = 1"}, /* does not check */
+    {"{ .a =~ \"(\" && .b =~ \"x\" }", ".b =~ `x`"},
+    {"{ .a =~ \"x\" && .b =~ \"y\" || .c }", ""}, /* compiled, and let go */
+    {"{ parent.a = 1 && .b = 2 }", ".b = 2"},
+    {"{ .a = 1 .b = 2 && .c = 3 }", ".c = 3"},
+    /* garbage, and more than one filter */
+    {"{ nonsense", ""},
+    {"garbage", ""},
+    {".a = 1", ""},
+    {"}", ""},
+    {"{ .a = 1 }}", ""},
+    {"{ .a = 1 ) }", ""},
+    {"{ .a = 1 } || { .b = 2 }", ""},
+    {"{ .a = 1 } >> { .b = 2 }", ""},
+    {"{ .a = 1 } \"", ""},
+    {"({ .a = 1 })", ""},
+    {"{ .a = 1 && \xff }", ".a = 1"},
+};
+
 static void test_rows(void **state)
 {
-    static const struct {
-        const char *text, *want;
-    } rows[] = {
-        /* whole */
-        {"{ resource.service.name = \"web\" }", "resource.service.name = `web`"},
-        {"{ resource.service.name = \"web\" && span.template = \"basket\" }",
-         "(resource.service.name = `web`) && (span.template = `basket`)"},
-        {"{ resource.service.name = \"web\" || span.depth > 5 }",
-         "(resource.service.name = `web`) || (span.depth > 5)"},
-        {"{ .a = 1 && (.b = 2 || .c = 3) }", "(.a = 1) && ((.b = 2) || (.c = 3))"},
-        {"{ name =~ \"link-.*\" }", "name =~ `link-.*`"},
-        {"{ !(.a = 1) }", "!(.a = 1)"},
-        {"{ (.a + 1) * 2 > 4 }", "((.a + 1) * 2) > 4"},
-        {"{ duration > 1m }", "duration > 1m0s"},
-        {"{ .a != nil }", ".a != nil"},
-        {"{ service.name = `x` }", ".service.name = `x`"},
-        {"{ false }", "false"},
-        {"  {.a=1}  ", ".a = 1"},
-        {"{ .a = 1 } | count() > 2", ".a = 1"},
-        {"{ .a = 1 } | rate() by (", ".a = 1"},
-        /* nothing asked */
-        {"{}", ""},
-        {"{ }", ""},
-        {"{ true }", ""},
-        {"", ""},
-        {"   ", ""},
-        /* half-written */
-        {"{ resource.service.name = }", ""},
-        {"{ resource.service.name }", ""},
-        {"{ resource.service. }", ""},
-        {"{ span. }", ""},
-        {"{ .a = \"x\" && }", ".a = `x`"},
-        {"{ && .a = \"x\" }", ".a = `x`"},
-        {"{ .a = \"x\" && .b = }", ".a = `x`"},
-        {"{ .a = \"x\" && .b }", ".a = `x`"},
-        {"{ .b = && .a = \"x\" }", ".a = `x`"},
-        {"{ .b && .a = \"x\" && span.c =~ }", ".a = `x`"},
-        {"{ .a = \"x\"", ".a = `x`"},
-        {"{ .a = \"x\" && ", ".a = `x`"},
-        {"{ .a = \"x\" && .b = \"ha", ".a = `x`"},
-        {"{ .a = \"x\" && .b = \"ha }", ".a = `x`"},
-        {"{ .a = \"x\" && .\"b", ".a = `x`"},
-        {"{ .a = \"x", ""},
-        {"{ .a = foo && .b = 1 }", ".b = 1"},
-        {"{ .a = \"x\" && (.b = 1 && .c = ) }", "(.a = `x`) && (.b = 1)"},
-        {"{ .a = \"x\" && (.b = 1", "(.a = `x`) && (.b = 1)"},
-        {"{ (.b = 1 && .c = ) = 1 && .a = 1 }", ".a = 1"},
-        {"{ .a = \"x\" || .b = }", ""},
-        {"{ .a = \"x\" && (.b = 1 || .c = ) }", ".a = `x`"},
-        {"{ kind = \"server\" && .a = 1 }", ".a = 1"}, /* does not check */
-        {"{ .a =~ \"(\" && .b =~ \"x\" }", ".b =~ `x`"},
-        {"{ .a =~ \"x\" && .b =~ \"y\" || .c }", ""}, /* compiled, and let go */
-        {"{ parent.a = 1 && .b = 2 }", ".b = 2"},
-        {"{ .a = 1 .b = 2 && .c = 3 }", ".c = 3"},
-        /* garbage, and more than one filter */
-        {"{ nonsense", ""},
-        {"garbage", ""},
-        {".a = 1", ""},
-        {"}", ""},
-        {"{ .a = 1 }}", ""},
-        {"{ .a = 1 ) }", ""},
-        {"{ .a = 1 } || { .b = 2 }", ""},
-        {"{ .a = 1 } >> { .b = 2 }", ""},
-        {"{ .a = 1 } \"", ""},
-        {"({ .a = 1 })", ""},
-        {"{ .a = 1 && \xff }", ".a = 1"},
-    };
     char got[1024];
 
     (void)state;
