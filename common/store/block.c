@@ -69,7 +69,7 @@ static enum err dict_load(struct block *b, const struct block_dict_ref *ref, str
 {
     struct arena tmp;
     struct lz4_page page;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     arena_init(&tmp, d->arena.budget);
     enum err e = block_page(b, &ref->texts, BLOCK_PAGE_DICT, &tmp, io_bytes, &page, &raw);
     if (e == ERR_OK && page.count != ref->count)
@@ -172,7 +172,7 @@ static enum err read_footer(struct block *b, struct arena *tmp)
                                                                      : BLOCK_TAIL_READ_BYTES};
     struct block_ref ref;
     struct lz4_page page;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     if (t.len < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
         return ERR_CORRUPT;
     t.offset = b->object->bytes - t.len;
@@ -312,7 +312,7 @@ static enum err is_trace(struct block *b, uint64_t trace, struct trace_id id, st
     uint32_t group = group_of_trace(b, trace);
     const struct block_group *g = &b->index.groups[group];
     struct lz4_page page;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     uint64_t io_bytes = 0, at = (trace - g->first_trace) * TRACE_ID_BYTES;
     enum err e = block_page(b, &b->index.streams[BLOCK_TRACE_ID][group],
                             BLOCK_PAGE_STREAM + BLOCK_TRACE_ID, tmp, &io_bytes, &page, &raw);
@@ -333,7 +333,7 @@ static enum err find_in_chunk(struct block *b, const struct block_chunk *c, stru
 {
     uint64_t *all, io_bytes = 0;
     struct lz4_page page;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     enum err e = block_page(b, &c->page, BLOCK_PAGE_LOCATOR, tmp, &io_bytes, &page, &raw);
     if (e == ERR_OK && page.count != c->count)
         e = ERR_CORRUPT;
@@ -389,7 +389,7 @@ enum err block_flagged(struct block *b, const struct trace_id **ret, uint32_t *r
     }
     struct arena tmp;
     struct lz4_page page;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     uint64_t io_bytes = 0;
     struct trace_id *ids = NULL;
     arena_init(&tmp, b->budget);

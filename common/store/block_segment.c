@@ -72,7 +72,7 @@ static const struct block_ref *stream_ref(const struct block_segment *s, enum bl
 static enum err stream_ints(struct block_segment *s, enum block_stream stream, uint32_t count,
                             uint64_t **ret)
 {
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     enum err e =
         page_of(s, stream_ref(s, stream), (uint8_t)(BLOCK_PAGE_STREAM + stream), count, &raw);
     if (e != ERR_OK)
@@ -264,7 +264,7 @@ static enum err load_orphans(struct block_segment *s, uint64_t *parents)
 {
     const struct block_ref *ref = stream_ref(s, BLOCK_ORPHANS);
     struct lz4_page page;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     if (ref->bytes == 0)
         return ERR_OK;
     enum err e = block_page(s->b, ref, BLOCK_PAGE_STREAM + BLOCK_ORPHANS, &s->tmp,
@@ -629,7 +629,7 @@ static enum err column_load(struct block_segment *s, const struct block_column *
 {
     struct seg_column c = {.type = (enum seg_type)from->type};
     enum seg_table table = (enum seg_table)from->table;
-    struct slice raw;
+    struct slice raw = SLICE_NONE;
     if (from->pages[part].bytes == 0) {
         *ret = c;
         return ERR_OK;
