@@ -78,8 +78,6 @@ bool rpc_client_is_connected(const struct rpc_client *c);
 /* Copies the payload parts.  `done` is called exactly once if this returns ERR_OK.  Errors: ERR_FULL, ERR_NOMEM, ERR_TOO_LARGE. */
 MUST_CHECK enum err rpc_call(struct rpc_client *c, uint16_t method, const struct slice *parts,
                              unsigned part_count, int64_t timeout_ns, rpc_done *done, void *arg);
-/* At the very end of main, with all clients and servers freed: waits for nng's own clean-up, which leak checkers else take for leaks. */
-void rpc_library_release(void);
 /* Blocking form; the answer is appended to *ret. */
 MUST_CHECK enum err rpc_call_wait(struct rpc_client *c, uint16_t method, struct slice payload,
                                   int64_t timeout_ns, struct buf *ret);

@@ -101,8 +101,3 @@ struct slice rpc_message_slice(nng_msg *m)
 {
     return (struct slice){nng_msg_body(m), nng_msg_len(m)};
 }
-
-void rpc_library_release(void)
-{
-    nng_fini();
-}

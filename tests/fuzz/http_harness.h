@@ -120,8 +120,10 @@ static inline void harness_settle(struct harness *h)
         size_t len = evbuffer_get_length(h->out);
         if (len > 0) {
             uint8_t *to = buf_extend(&h->sent, len);
-            assert(to != NULL);
-            assert(evbuffer_remove(h->out, to, len) == (int)len);
+            if (to != NULL)
+                assert(evbuffer_remove(h->out, to, len) == (int)len);
+            else
+                assert(evbuffer_drain(h->out, len) == 0); /* in the fault tests */
             http_server_conn_written(&h->conn, h->now_ns);
             is_moving = true;
         }

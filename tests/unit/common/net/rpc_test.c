@@ -437,7 +437,5 @@ int main(void)
         cmocka_unit_test(test_garbage_on_the_port),
         cmocka_unit_test(test_port_taken_and_bad_urls),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    rpc_library_release();
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -470,7 +470,5 @@ int main(void)
         cmocka_unit_test(test_lane_that_moves),
         cmocka_unit_test(test_nobody_there_and_bad_options),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    rpc_library_release();
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
