@@ -105,6 +105,34 @@ static enum err run_trace(struct query *q)
     return e;
 }
 
+/* An id once for each head that has the trace: the querier gathers those that are in more places than one. */
+static enum err run_has(struct query *q)
+{
+    enum err e = ERR_OK;
+
+    query_message_coverage(q->out, 1, slice_str(q->l->o.instance_id), &q->view);
+    for (uint32_t i = 0; i < q->view.count && e == ERR_OK; i++) {
+        const struct view_item *v = &q->view.items[i];
+        struct segment *s = NULL;
+        uint32_t trace;
+
+        e = head_segment(v->head, &q->l->budget, &s);
+        for (uint32_t k = 0; k < q->m.id_count && e == ERR_OK; k++) {
+            if (has_id(v->skip, v->skip_count, q->m.ids[k]))
+                continue;
+            e = segment_find_trace(s, q->m.ids[k], &trace);
+            if (e == ERR_OK)
+                pb_bytes(q->out, 2, (struct slice){q->m.ids[k].b, TRACE_ID_BYTES});
+            if (e == ERR_NOT_FOUND)
+                e = ERR_OK;
+        }
+        segment_close(s);
+        if (e == ERR_OK && is_canceled(q))
+            e = ERR_CANCELED;
+    }
+    return e;
+}
+
 /* What is asked to be left out, and what is whole in a newer head. */
 static enum err exclude(struct query *q, const struct view_item *v, struct engine_query *eq)
 {
@@ -287,6 +315,7 @@ static enum err dispatch(uint16_t method, struct query *q)
     case RPC_FLAGGED: return run_flagged(q);
     case RPC_TAG_NAMES: return run_tag_names(q);
     case RPC_TAG_VALUES: return run_tag_values(q);
+    case RPC_HAS_TRACES: return run_has(q);
     default:
         return err_detail_set(q->detail, ERR_UNSUPPORTED, "no such request on the query lane: %u",
                               method);

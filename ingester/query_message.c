@@ -61,11 +61,8 @@ static enum what what_is(uint16_t method, uint32_t no)
     static const struct {
         const uint8_t *map;
         size_t count;
-    } maps[] = {{trace, sizeof trace},
-                {search, sizeof search},
-                {flagged, sizeof flagged},
-                {names, sizeof names},
-                {values, sizeof values}};
+    } maps[] = {{trace, sizeof trace}, {search, sizeof search}, {flagged, sizeof flagged},
+                {names, sizeof names}, {values, sizeof values}, {trace, sizeof trace}};
     size_t i = (size_t)(method - RPC_TRACE);
 
     if (method < RPC_TRACE || i >= sizeof maps / sizeof *maps || no >= maps[i].count)

@@ -11,52 +11,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { FLAGGED_MAX = 100000, IDS_PER_REQUEST = 2000, TRACE_BYTES_MAX = 256 * 1024 * 1024 };
-
-/* Growing list of trace ids in the arena. */
-struct ids {
-    struct trace_id *ids;
-    uint32_t count, cap;
-};
-
-static enum err ids_add(struct ids *list, struct arena *a, struct trace_id id)
-{
-    if (list->count == list->cap) {
-        uint32_t cap = list->cap == 0 ? 64 : list->cap * 2;
-        struct trace_id *grown = ARENA_ARRAY(a, struct trace_id, cap);
-        if (grown == NULL)
-            return arena_err(a);
-        if (list->count != 0)
-            memcpy(grown, list->ids, list->count * sizeof *grown);
-        list->ids = grown;
-        list->cap = cap;
-    }
-    list->ids[list->count++] = id;
-    return ERR_OK;
-}
-
-static int id_cmp(const void *a, const void *b)
-{
-    return memcmp(a, b, sizeof(struct trace_id));
-}
-
-static void ids_sort_unique(struct ids *list)
-{
-    uint32_t n = 0;
-
-    if (list->count == 0)
-        return;
-    qsort(list->ids, list->count, sizeof *list->ids, id_cmp);
-    for (uint32_t i = 0; i < list->count; i++)
-        if (n == 0 || !trace_id_eq(list->ids[n - 1], list->ids[i]))
-            list->ids[n++] = list->ids[i];
-    list->count = n;
-}
-
-static bool ids_has(const struct ids *list, struct trace_id id)
-{
-    return list->count != 0 && bsearch(&id, list->ids, list->count, sizeof id, id_cmp) != NULL;
-}
+enum { FLAGGED_MAX = 100000, IDS_PER_REQUEST = 1000 };
+/* Parts of a trace lie near each other in time; those of a window may lie this far outside it. */
+#define FRAGMENT_MARGIN_NS (3600 * (uint64_t)NS_PER_S)
 
 static int64_t time_left(const struct search_ctx *ctx)
 {
@@ -64,7 +21,7 @@ static int64_t time_left(const struct search_ctx *ctx)
     return left < NS_PER_MS ? NS_PER_MS : left;
 }
 
-static bool is_over(const struct search_ctx *ctx)
+bool search_is_over(const struct search_ctx *ctx)
 {
     return (ctx->cancel != NULL && atomic_load(ctx->cancel)) ||
            clock_mono_ns(&clock_system) >= ctx->deadline_mono_ns;
@@ -76,7 +33,7 @@ enum err search_ask(struct search_ctx *ctx, uint16_t method, struct buf *request
 {
     enum err e = buf_err(request);
 
-    if (e == ERR_OK && is_over(ctx))
+    if (e == ERR_OK && search_is_over(ctx))
         e = ERR_TIMEOUT;
     if (e == ERR_OK)
         e = fanout_ask(ctx->ingesters, method, buf_slice(request), time_left(ctx), ret);
@@ -112,7 +69,7 @@ enum err search_coverages(struct search_ctx *ctx, struct fanout *f, uint32_t fie
 }
 
 static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
-                             struct ids *ids)
+                             struct search_ids *ids)
 {
     struct fanout f;
     struct buf request;
@@ -134,7 +91,7 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
             if (found[k].len != TRACE_ID_BYTES)
                 continue;
             memcpy(id.b, found[k].ptr, TRACE_ID_BYTES);
-            e = ids->count < FLAGGED_MAX ? ids_add(ids, ctx->arena, id) : ERR_OK;
+            e = ids->count < FLAGGED_MAX ? search_ids_add(ids, ctx->arena, id) : ERR_OK;
         }
         if (e == ERR_CORRUPT)
             e = ERR_OK; /* its search answer will tell */
@@ -144,7 +101,7 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
 }
 
 static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *set,
-                               struct ids *ids)
+                               struct search_ids *ids)
 {
     for (uint32_t i = 0; i < set->count; i++) {
         const struct trace_id *list;
@@ -161,7 +118,7 @@ static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *
                 ctx->missing++;
                 return ERR_OK;
             }
-            e = ids_add(ids, ctx->arena, list[k]);
+            e = search_ids_add(ids, ctx->arena, list[k]);
             if (e != ERR_OK)
                 return e;
         }
@@ -204,7 +161,7 @@ enum err search_groups(struct search_ctx *ctx, const struct blocks_set *set, uin
     return ERR_OK;
 }
 
-void search_stats_add(struct result_stats *to, const struct result_stats *from)
+static void stats_add(struct result_stats *to, const struct result_stats *from)
 {
     to->inspected_traces += from->inspected_traces;
     to->inspected_bytes += from->inspected_bytes;
@@ -213,14 +170,14 @@ void search_stats_add(struct result_stats *to, const struct result_stats *from)
 
 /* Opens a row group, runs `fn` on it, closes.  Damage counts as missing and is no error. */
 enum err search_with_group(struct search_ctx *ctx, const struct search_group *g,
-                           search_segment_fn *fn, void *arg, struct result_stats *stats)
+                           search_segment_fn *fn, void *arg)
 {
     struct segment *s;
-    enum err e = is_over(ctx) ? ERR_TIMEOUT : block_segment(g->block, g->no, ctx->budget, &s);
+    enum err e =
+        search_is_over(ctx) ? ERR_TIMEOUT : block_segment(g->block, g->no, ctx->budget, &s);
 
     if (e == ERR_OK) {
         e = fn(s, arg);
-        stats->inspected_bytes += s->read_bytes;
         segment_close(s);
     }
     if (e == ERR_CORRUPT || e == ERR_IO || e == ERR_NOT_FOUND) {
@@ -240,13 +197,17 @@ static enum err search_segment(struct segment *s, void *arg)
 {
     struct block_search *b = arg;
     struct search_result parts[2] = {b->so_far, {0}};
-    enum err e = engine_search(s, b->q, b->ctx->arena, &parts[1]);
+    struct engine_query q = *b->q;
 
-    if (e == ERR_OK && parts[1].trace_count != 0)
-        e = search_result_merge(b->ctx->arena, parts, 2, b->q->limit, &b->so_far);
-    if (e == ERR_OK)
-        search_stats_add(&b->so_far.stats, &parts[1].stats);
-    return e;
+    if (b->so_far.trace_count == q.limit)
+        q.not_before_ns = b->so_far.traces[q.limit - 1].start_ns;
+    enum err e = engine_search(s, &q, b->ctx->arena, &parts[1]);
+    if (e != ERR_OK)
+        return e;
+    if (parts[1].trace_count != 0)
+        return search_result_merge(b->ctx->arena, parts, 2, q.limit, &b->so_far);
+    stats_add(&b->so_far.stats, &parts[1].stats);
+    return ERR_OK;
 }
 
 /* Newest row groups first; done when no older group can hold a trace that begins later than the last one found. */
@@ -263,9 +224,7 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
         if (r->trace_count == q->limit &&
             r->traces[r->trace_count - 1].start_ns > list[i].max_end_ns)
             break;
-        struct result_stats read = {0};
-        e = search_with_group(ctx, &list[i], search_segment, &b, &read);
-        search_stats_add(&b.so_far.stats, &read);
+        e = search_with_group(ctx, &list[i], search_segment, &b);
     }
     b.so_far.stats.total_blocks = set->count;
     b.so_far.stats.total_jobs = count;
@@ -277,87 +236,10 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
     return e;
 }
 
-/* Appends the parts of these traces that ingesters hold. */
-static enum err gather_live(struct search_ctx *ctx, const struct trace_id *ids, uint32_t count,
-                            struct head *scratch, struct blocks_coverage **ret_coverage,
-                            unsigned *ret_coverage_count)
-{
-    struct fanout f;
-    struct buf request;
-
-    buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
-    messages_trace_request(&request, slice_str(ctx->tenant), ids, count);
-    enum err e = search_ask(ctx, RPC_TRACE, &request, &f);
-    if (e != ERR_OK)
-        return e;
-    if (ret_coverage != NULL) {
-        e = search_coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, ret_coverage);
-        *ret_coverage_count = f.count;
-        ctx->missing += f.missing;
-    }
-    for (unsigned i = 0; i < f.count && e == ERR_OK; i++) {
-        struct slice *parts;
-        uint32_t n;
-        if (f.answers[i].err != ERR_OK)
-            continue;
-        e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_TRACE_TRACES,
-                              &parts, &n);
-        for (uint32_t k = 0; k < n && e == ERR_OK; k++) {
-            struct head_append_result appended;
-            e = parts[k].len == 0 ? ERR_OK : head_append(scratch, parts[k], false, 0, &appended);
-        }
-        if (e == ERR_FORMAT || e == ERR_CORRUPT) {
-            ctx->missing++;
-            e = ERR_OK;
-        }
-    }
-    fanout_release(&f);
-    return e;
-}
-
-/* Appends the part of a trace that a block holds. */
-static enum err gather_block(struct search_ctx *ctx, struct block *block, struct trace_id id,
-                             struct head *scratch)
-{
-    uint32_t group, trace, count;
-    const uint32_t *rows;
-    struct segment *s = NULL;
-    struct buf otlp;
-    struct head_append_result appended;
-
-    enum err e = block_find_trace(block, id, &group, &trace);
-    if (e == ERR_NOT_FOUND)
-        return ERR_OK;
-    buf_init(&otlp, TRACE_BYTES_MAX);
-    if (e == ERR_OK)
-        e = block_segment(block, group, ctx->budget, &s);
-    if (e == ERR_OK)
-        e = segment_trace_rows(s, trace, ctx->arena, &rows, &count);
-    if (e == ERR_OK)
-        e = segment_write_otlp(s, rows, count, &otlp);
-    if (e == ERR_OK)
-        e = buf_err(&otlp);
-    if (e == ERR_OK)
-        e = head_append(scratch, buf_slice(&otlp), false, 0, &appended);
-    segment_close(s);
-    buf_release(&otlp);
-    if (e == ERR_CORRUPT || e == ERR_IO || e == ERR_FORMAT || e == ERR_NOT_FOUND) {
-        ctx->missing++;
-        e = ERR_OK;
-    }
-    return e;
-}
-
-static enum err scratch_new(struct search_ctx *ctx, struct head **ret)
-{
-    /* Values were cut when they came in; they are not cut again. */
-    return head_new(ctx->budget, &(struct head_options){.max_attribute_bytes = 0}, ret);
-}
-
-/* Judges the flagged traces whole. */
-static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids,
-                               const struct blocks_set *set, const struct engine_query *q,
-                               struct search_result *ret)
+/* Judges whole the traces that lie in several places. */
+static enum err search_split(struct search_ctx *ctx, const struct search_ids *ids,
+                             const struct blocks_set *set, const struct engine_query *q,
+                             struct search_result *ret)
 {
     struct head *scratch;
     struct segment *s;
@@ -365,17 +247,15 @@ static enum err search_flagged(struct search_ctx *ctx, const struct ids *ids,
 
     if (ids->count == 0)
         return ERR_OK;
-    enum err e = scratch_new(ctx, &scratch);
+    enum err e = search_scratch_new(ctx, &scratch);
     if (e != ERR_OK)
         return e;
     for (uint32_t at = 0; at < ids->count && e == ERR_OK; at += IDS_PER_REQUEST) {
         uint32_t n = ids->count - at < IDS_PER_REQUEST ? ids->count - at : IDS_PER_REQUEST;
-        e = gather_live(ctx, ids->ids + at, n, scratch, NULL, NULL);
+        e = search_gather_live(ctx, ids->ids + at, n, scratch, NULL);
     }
-    for (uint32_t b = 0; b < set->count && e == ERR_OK; b++)
-        for (uint32_t i = 0; i < ids->count && e == ERR_OK; i++)
-            e = is_over(ctx) ? ERR_TIMEOUT
-                             : gather_block(ctx, set->blocks[b], ids->ids[i], scratch);
+    if (e == ERR_OK)
+        e = search_gather_blocks(ctx, set, ids->ids, ids->count, scratch);
     whole.exclude = NULL;
     whole.exclude_count = 0;
     if (e == ERR_OK)
@@ -415,86 +295,150 @@ static enum err search_live(struct search_ctx *ctx, struct slice text, const str
 }
 
 /* Leaves out of `r` the traces that are judged elsewhere after all. */
-static void result_exclude(struct search_result *r, const struct ids *ids)
+static void result_exclude(struct search_result *r, const struct search_ids *ids)
 {
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < r->trace_count; i++)
-        if (!ids_has(ids, r->traces[i].id))
+        if (!search_ids_has(ids, r->traces[i].id))
             r->traces[n++] = r->traces[i];
     r->trace_count = n;
+}
+
+/* The blocks that may hold a part of a trace in the window. */
+static enum err blocks_around(struct search_ctx *ctx, const struct engine_query *q,
+                              const struct search_coverage *coverage, struct blocks_set *ret)
+{
+    uint64_t start = q->start_ns, end = q->end_ns;
+
+    if ((start | end) != 0) {
+        start = start > FRAGMENT_MARGIN_NS ? start - FRAGMENT_MARGIN_NS : 0;
+        end = end < UINT64_MAX - FRAGMENT_MARGIN_NS ? end + FRAGMENT_MARGIN_NS : UINT64_MAX;
+    }
+    return blocks_take(ctx->blocks, ctx->tenant, start, end, coverage->list, coverage->count,
+                       ctx->arena, ret);
+}
+
+/* Traces that lie in several places, as far as can be known before the ingesters are asked. */
+static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
+                           struct blocks_set *set, struct search_ids *ids)
+{
+    enum err e = flagged_live(ctx, q->start_ns, q->end_ns, ids);
+
+    if (e == ERR_OK)
+        e = blocks_around(ctx, q, &(struct search_coverage){0}, set);
+    if (e == ERR_OK)
+        e = flagged_blocks(ctx, set, ids);
+    if (e == ERR_OK)
+        e = search_keep_split(ctx, set, ids);
+    return e;
+}
+
+/* Adds what blocks flag that came while the ingesters were being asked. */
+static enum err split_update(struct search_ctx *ctx, const struct blocks_set *before,
+                             const struct blocks_set *now, struct search_ids *ids)
+{
+    struct blocks_set fresh = {.blocks = ARENA_ARRAY(ctx->arena, struct block *, now->count)};
+    struct search_ids more = {0};
+
+    if (fresh.blocks == NULL)
+        return arena_err(ctx->arena);
+    for (uint32_t i = 0; i < now->count; i++) {
+        bool is_known = false;
+        for (uint32_t k = 0; k < before->count && !is_known; k++)
+            is_known = before->blocks[k] == now->blocks[i];
+        if (!is_known)
+            fresh.blocks[fresh.count++] = now->blocks[i];
+    }
+    enum err e = flagged_blocks(ctx, &fresh, &more);
+    if (e == ERR_OK)
+        e = search_keep_split(ctx, now, &more);
+    for (uint32_t i = 0; i < more.count && e == ERR_OK; i++)
+        e = search_ids_add(ids, ctx->arena, more.ids[i]);
+    search_ids_sort_unique(ids);
+    return e;
+}
+
+/* The blocks' part, the split traces' part, and the union of all. */
+static enum err search_finish(struct search_ctx *ctx, const struct engine_query *q,
+                              const struct search_ids *ids, const struct blocks_set *set,
+                              struct search_result *parts, unsigned count,
+                              struct search_result *ret)
+{
+    struct engine_query part = *q;
+
+    part.exclude = ids->ids;
+    part.exclude_count = ids->count;
+    for (unsigned i = 0; i < count; i++)
+        result_exclude(&parts[i], ids);
+    enum err e = search_blocks(ctx, set, &part, &parts[count]);
+    if (e == ERR_OK)
+        e = search_split(ctx, ids, set, q, &parts[count + 1]);
+    if (e == ERR_OK)
+        e = search_result_merge(ctx->arena, parts, count + 2, q->limit, ret);
+    return e;
 }
 
 enum err search_run(struct search_ctx *ctx, struct slice text, const struct engine_query *q,
                     struct search_result *ret)
 {
-    struct ids ids = {0};
+    struct search_ids ids = {0};
     struct engine_query part = *q;
-    struct blocks_coverage *coverage = NULL;
-    struct blocks_set set = {0};
-    unsigned count = 0, members = members_count(ctx->ingesters);
+    struct search_coverage coverage = {0};
+    struct blocks_set before = {0}, now = {0};
+    unsigned members = members_count(ctx->ingesters);
     struct search_result *parts = ARENA_ARRAY(ctx->arena, struct search_result, members + 2);
 
     assert(q->exclude_count == 0);
     if (parts == NULL)
         return arena_err(ctx->arena);
-    enum err e = flagged_live(ctx, q->start_ns, q->end_ns, &ids);
+    enum err e = split_find(ctx, q, &before, &ids);
+    part.exclude = ids.ids;
+    part.exclude_count = ids.count;
     if (e == ERR_OK)
-        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, NULL, 0, ctx->arena,
+        e = search_live(ctx, text, &part, parts, &coverage.list, &coverage.count);
+    if (e == ERR_OK)
+        e = blocks_around(ctx, q, &coverage, &now);
+    ctx->missing += now.unreadable;
+    if (e == ERR_OK)
+        e = split_update(ctx, &before, &now, &ids);
+    if (e == ERR_OK)
+        e = search_finish(ctx, q, &ids, &now, parts, coverage.count, ret);
+    blocks_give(&before);
+    blocks_give(&now);
+    return e;
+}
+
+/* All parts of one trace, in a scratch head. */
+static enum err trace_gather(struct search_ctx *ctx, struct trace_id id, struct head *scratch)
+{
+    struct search_coverage coverage = {0};
+    struct blocks_set set = {0};
+    enum err e = search_gather_live(ctx, &id, 1, scratch, &coverage);
+
+    if (e == ERR_OK)
+        e = blocks_take(ctx->blocks, ctx->tenant, 0, 0, coverage.list, coverage.count, ctx->arena,
                         &set);
-    if (e == ERR_OK)
-        e = flagged_blocks(ctx, &set, &ids);
-    blocks_give(&set);
-    ids_sort_unique(&ids);
-    part.exclude = ids.ids;
-    part.exclude_count = ids.count;
-    if (e == ERR_OK)
-        e = search_live(ctx, text, &part, parts, &coverage, &count);
-    if (e == ERR_OK)
-        e = blocks_take(ctx->blocks, ctx->tenant, q->start_ns, q->end_ns, coverage, count,
-                        ctx->arena, &set);
-    if (e != ERR_OK)
-        return e;
     ctx->missing += set.unreadable;
-    /* Blocks that came meanwhile may flag more. */
-    e = flagged_blocks(ctx, &set, &ids);
-    ids_sort_unique(&ids);
-    part.exclude = ids.ids;
-    part.exclude_count = ids.count;
-    for (unsigned i = 0; i < count; i++)
-        result_exclude(&parts[i], &ids);
     if (e == ERR_OK)
-        e = search_blocks(ctx, &set, &part, &parts[count]);
-    if (e == ERR_OK)
-        e = search_flagged(ctx, &ids, &set, q, &parts[count + 1]);
+        e = search_gather_blocks(ctx, &set, &id, 1, scratch);
     blocks_give(&set);
-    if (e == ERR_OK)
-        e = search_result_merge(ctx->arena, parts, count + 2, q->limit, ret);
     return e;
 }
 
 enum err search_trace(struct search_ctx *ctx, struct trace_id id, struct slice *ret_otlp)
 {
     struct head *scratch;
-    struct blocks_coverage *coverage = NULL;
-    struct blocks_set set = {0};
     struct segment *s = NULL;
     struct buf otlp;
     const uint32_t *rows;
     uint32_t trace, row_count;
-    unsigned count = 0;
 
-    enum err e = scratch_new(ctx, &scratch);
+    enum err e = search_scratch_new(ctx, &scratch);
     if (e != ERR_OK)
         return e;
-    buf_init(&otlp, TRACE_BYTES_MAX);
-    e = gather_live(ctx, &id, 1, scratch, &coverage, &count);
-    if (e == ERR_OK)
-        e = blocks_take(ctx->blocks, ctx->tenant, 0, 0, coverage, count, ctx->arena, &set);
-    ctx->missing += set.unreadable;
-    for (uint32_t b = 0; b < set.count && e == ERR_OK; b++)
-        e = is_over(ctx) ? ERR_TIMEOUT : gather_block(ctx, set.blocks[b], id, scratch);
-    blocks_give(&set);
+    buf_init(&otlp, SEARCH_TRACE_BYTES_MAX);
+    e = trace_gather(ctx, id, scratch);
     if (e == ERR_OK)
         e = head_segment(scratch, ctx->budget, &s);
     if (e == ERR_OK)

@@ -27,7 +27,35 @@ MUST_CHECK enum err search_groups(struct search_ctx *ctx, const struct blocks_se
 /* Opens a row group, runs `fn` on it, closes.  Damage counts as missing and is no error. */
 typedef enum err search_segment_fn(struct segment *s, void *arg);
 MUST_CHECK enum err search_with_group(struct search_ctx *ctx, const struct search_group *g,
-                                      search_segment_fn *fn, void *arg, struct result_stats *stats);
-void search_stats_add(struct result_stats *to, const struct result_stats *from);
+                                      search_segment_fn *fn, void *arg);
+
+/* search_gather.c: fragments.  Trace ids, a growing list in the arena. */
+struct search_ids {
+    struct trace_id *ids;
+    uint32_t count, cap;
+};
+MUST_CHECK enum err search_ids_add(struct search_ids *list, struct arena *a, struct trace_id id);
+void search_ids_sort_unique(struct search_ids *list);
+bool search_ids_has(const struct search_ids *list, struct trace_id id);
+
+/* Of the flagged traces those that lie in more places than one (heads and blocks); the others are judged where they lie. */
+MUST_CHECK enum err search_keep_split(struct search_ctx *ctx, const struct blocks_set *set,
+                                      struct search_ids *ids);
+/* All parts of these traces in a scratch head.  `coverage` (may be NULL) is what the ingesters' answers covered. */
+struct head;
+struct search_coverage {
+    struct blocks_coverage *list;
+    unsigned count;
+};
+MUST_CHECK enum err search_gather_live(struct search_ctx *ctx, const struct trace_id *ids,
+                                       uint32_t count, struct head *scratch,
+                                       struct search_coverage *ret_coverage);
+MUST_CHECK enum err search_gather_blocks(struct search_ctx *ctx, const struct blocks_set *set,
+                                         const struct trace_id *ids, uint32_t count,
+                                         struct head *scratch);
+MUST_CHECK enum err search_scratch_new(struct search_ctx *ctx, struct head **ret);
+bool search_is_over(const struct search_ctx *ctx);
+
+enum { SEARCH_TRACE_BYTES_MAX = 256 * 1024 * 1024 };
 
 #endif

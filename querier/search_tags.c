@@ -43,7 +43,7 @@ static enum err names_segment(struct segment *s, void *arg)
 
 static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage *coverage,
                            unsigned count, uint64_t start_ns, uint64_t end_ns,
-                           search_segment_fn *fn, void *arg, struct result_stats *stats)
+                           search_segment_fn *fn, void *arg)
 {
     struct blocks_set set = {0};
     struct search_group *list = NULL;
@@ -55,7 +55,7 @@ static enum err each_group(struct search_ctx *ctx, const struct blocks_coverage 
     if (e == ERR_OK)
         e = search_groups(ctx, &set, start_ns, end_ns, &list, &n);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++)
-        e = search_with_group(ctx, &list[i], fn, arg, stats);
+        e = search_with_group(ctx, &list[i], fn, arg);
     blocks_give(&set);
     return e;
 }
@@ -67,7 +67,6 @@ static enum err names_run(struct names_work *w, struct slice filter, uint32_t li
     struct blocks_coverage *coverage;
     struct fanout f;
     struct buf request;
-    struct result_stats stats = {0};
 
     buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
     messages_tag_names_request(&request, slice_str(ctx->tenant), filter, w->start_ns, w->end_ns);
@@ -82,12 +81,10 @@ static enum err names_run(struct names_work *w, struct slice filter, uint32_t li
             e = names_merge(w, &more);
     }
     if (e == ERR_OK)
-        e = each_group(ctx, coverage, f.count, w->start_ns, w->end_ns, names_segment, w, &stats);
+        e = each_group(ctx, coverage, f.count, w->start_ns, w->end_ns, names_segment, w);
     fanout_release(&f);
     if (e == ERR_OK)
         e = tag_names_merge(ctx->arena, &w->so_far, 1, limit, ret);
-    if (e == ERR_OK)
-        search_stats_add(&ret->stats, &stats);
     return e;
 }
 
@@ -139,7 +136,6 @@ static enum err values_run(struct values_work *w, struct slice tag_text, struct 
     struct blocks_coverage *coverage;
     struct fanout f;
     struct buf request;
-    struct result_stats stats = {0};
 
     buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
     messages_tag_values_request(&request, slice_str(ctx->tenant), tag_text, w->any_scope, filter,
@@ -155,12 +151,10 @@ static enum err values_run(struct values_work *w, struct slice tag_text, struct 
             e = values_merge(w, &more);
     }
     if (e == ERR_OK)
-        e = each_group(ctx, coverage, f.count, w->start_ns, w->end_ns, values_segment, w, &stats);
+        e = each_group(ctx, coverage, f.count, w->start_ns, w->end_ns, values_segment, w);
     fanout_release(&f);
-    if (e == ERR_OK) {
+    if (e == ERR_OK)
         *ret = w->so_far;
-        search_stats_add(&ret->stats, &stats);
-    }
     return e;
 }
 
