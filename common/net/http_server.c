@@ -350,16 +350,28 @@ static int http_server_listen(const struct addrinfo *at, int *ret_error)
     return -1;
 }
 
+/* Without the brackets of "[::]"; none is every IPv4 address. */
+static void http_server_address(const char *from, char ret[256])
+{
+    if (from == NULL || from[0] == '\0')
+        from = "0.0.0.0";
+    (void)snprintf(ret, 256, "%s", from[0] == '[' ? from + 1 : from);
+    size_t len = strlen(ret);
+    if (from[0] == '[' && len > 0 && ret[len - 1] == ']')
+        ret[len - 1] = '\0';
+}
+
 static enum err http_server_bind(const struct http_server_options *o, int *ret_fd,
                                  struct err_detail *reterr_detail)
 {
-    const char *address = o->address != NULL && o->address[0] != '\0' ? o->address : "0.0.0.0";
+    char address[256];
     struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_family = AF_INET};
     struct addrinfo *list = NULL;
     char port[8], text[64];
     int fd = -1, error = EADDRNOTAVAIL;
 
+    http_server_address(o->address, address);
     (void)snprintf(port, sizeof port, "%u", o->port);
     /* "localhost" is both ::1 and 127.0.0.1, and it is the latter that people put into their clients. */
     int rc = getaddrinfo(address, port, &hints, &list);

@@ -9,6 +9,8 @@
 
 enum { RPC_REPLY_TIMEOUT_MS = 30000, RPC_TEXT_BYTES_MAX = 1024, RPC_URL_BYTES_MAX = 256 };
 
+#define RPC_LINGER_NS (50 * NS_PER_MS)
+
 enum rpc_req_state {
     RPC_REQ_IDLE,
     RPC_REQ_RECEIVING,
@@ -35,7 +37,8 @@ struct rpc_server {
     unsigned req_count;
     rpc_handler *handler;
     void *arg;
-    atomic_uint ref_count; /* the owner, and each handled request */
+    atomic_uint ref_count;    /* the owner, and each handled request */
+    atomic_llong answered_ns; /* when the last answer was given to nng */
     char url[RPC_URL_BYTES_MAX];
 };
 
@@ -203,6 +206,7 @@ void rpc_reply(struct rpc_req *r, enum err err, struct slice payload)
         rpc_req_receive(r);
     } else {
         rpc_req_set_state(r, RPC_REQ_ANSWERING);
+        atomic_store_explicit(&s->answered_ns, clock_mono_ns(&clock_system), memory_order_relaxed);
         nng_aio_set_timeout(r->aio, RPC_REPLY_TIMEOUT_MS);
         nng_aio_set_msg(r->aio, answer);
         nng_ctx_send(r->ctx, r->aio);
@@ -211,10 +215,23 @@ void rpc_reply(struct rpc_req *r, enum err err, struct slice payload)
     rpc_server_unref(s);
 }
 
+/* Closing a socket throws away what nng has not yet written to the connection, and nothing tells when it has: answers get a moment. */
+static void rpc_server_linger(struct rpc_server *s)
+{
+    int64_t age_ns =
+        clock_mono_ns(&clock_system) - atomic_load_explicit(&s->answered_ns, memory_order_relaxed);
+
+    if (age_ns < RPC_LINGER_NS) {
+        struct timespec rest = {.tv_nsec = RPC_LINGER_NS - age_ns};
+        (void)nanosleep(&rest, NULL);
+    }
+}
+
 /* Stops every operation, then gives back what nng has; requests that are still handled stay until their reply. */
 static void rpc_server_close(struct rpc_server *s)
 {
     rpc_gate_close(&s->gate);
+    rpc_server_linger(s);
     for (unsigned i = 0; i < s->req_count; i++)
         nng_aio_stop(s->reqs[i]->aio);
     for (unsigned i = 0; i < s->req_count; i++) {
@@ -310,6 +327,7 @@ enum err rpc_server_new(const struct rpc_server_options *o, struct rpc_server **
         return ERR_NOMEM;
     rpc_gate_init(&s->gate);
     atomic_init(&s->ref_count, 1);
+    atomic_init(&s->answered_ns, -RPC_LINGER_NS);
     s->handler = o->handler;
     s->arg = o->arg;
     enum err e = rpc_server_open(s, o, reterr_detail);

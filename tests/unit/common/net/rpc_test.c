@@ -14,7 +14,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { METHOD_ECHO = 100, METHOD_FAIL, METHOD_HOLD, METHOD_BIG, RECEIVE_BYTES_MAX = 1 << 20 };
+enum { METHOD_ECHO = 100, METHOD_FAIL, METHOD_HOLD, METHOD_BIG, RECEIVE_BYTES_MAX = 16 << 20 };
 
 /* A server whose answers come from a thread of their own, as in the rooms. */
 struct fixture {
@@ -264,6 +264,28 @@ static void test_server_gone_in_the_middle(void **state)
     stop(&f);
 }
 
+static void test_last_answers_arrive(void **state)
+{
+    (void)state;
+    enum { BYTES = RECEIVE_BYTES_MAX - 100 };
+    static uint8_t bytes[BYTES];
+    struct fixture f;
+    struct slice payload = {bytes, BYTES}, none = SLICE_NONE;
+
+    for (unsigned i = 0; i < 10; i++) {
+        struct outcome o = {0};
+        start(&f, 2, 2);
+        assert_int_equal(rpc_call(f.client, METHOD_HOLD, &none, 1, 20 * NS_PER_S, on_outcome, &o),
+                         ERR_OK);
+        rpc_reply(wait_held(&f), ERR_OK, payload);
+        rpc_server_free(f.server);
+        f.server = NULL;
+        wait_outcome(&o);
+        assert_int_equal(atomic_load(&o.err), ERR_OK);
+        stop(&f);
+    }
+}
+
 static void test_client_freed_with_calls_under_way(void **state)
 {
     (void)state;
@@ -432,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_64_in_flight),
         cmocka_unit_test(test_time_out_and_full),
         cmocka_unit_test(test_server_gone_in_the_middle),
+        cmocka_unit_test(test_last_answers_arrive),
         cmocka_unit_test(test_client_freed_with_calls_under_way),
         cmocka_unit_test(test_size_limits),
         cmocka_unit_test(test_garbage_on_the_port),
