@@ -5,6 +5,18 @@
 #include <assert.h>
 #include <string.h>
 
+/* These numbers are written: what is added later goes after them. */
+_Static_assert(SEG_SPAN == 0 && SEG_RESOURCE == 1 && SEG_SCOPE == 2 && SEG_EVENT == 3 &&
+                   SEG_LINK == 4 && SEG_TABLE_COUNT == 5,
+               "tables of block v1");
+_Static_assert(SEG_STR == 0 && SEG_INT == 1 && SEG_DOUBLE == 2 && SEG_BOOL == 3 && SEG_ANY == 4,
+               "types of block v1");
+_Static_assert(SEG_STATUS_MESSAGE == 0 && SEG_HAS_STATUS == 6 && SEG_SCOPE_VERSION == 9 &&
+                   SEG_UNKNOWN == 10 && SEGMENT_ROWS_ATTRIBUTE == 11,
+               "fields of block v1");
+_Static_assert(BLOCK_STREAM_COUNT == 26 && BLOCK_PAGE_INTS == 64 && BLOCK_PAGE_FOOTER == 73,
+               "streams and pages of block v1");
+
 enum section {
     SECTION_META = 1,
     SECTION_GROUPS,
@@ -355,13 +367,19 @@ static void get_pages(struct parse *p, struct reader *r)
 {
     struct block_index *x = p->x;
     uint64_t at = BLOCK_HEADER_BYTES;
-    if (reader_varint(r) != BLOCK_STREAM_COUNT) {
+    /* A later writer may have more streams of the groups: they are passed over. */
+    uint32_t n = get_count(r, UINT8_MAX, 1);
+    if (n < BLOCK_STREAM_COUNT)
         reader_fail(r);
-        return;
+    for (uint32_t s = 0; s < n && !reader_failed(r); s++) {
+        bool is_known = s < BLOCK_STREAM_COUNT;
+        struct block_ref *refs = get_refs(
+            p, r,
+            is_known ? block_parts(x, block_stream_table((enum block_stream)s)) : x->group_count,
+            &at);
+        if (is_known)
+            x->streams[s] = refs;
     }
-    for (int s = 0; s < BLOCK_STREAM_COUNT; s++)
-        x->streams[s] =
-            get_refs(p, r, block_parts(x, block_stream_table((enum block_stream)s)), &at);
     for (int t = 0; t < SEG_TABLE_COUNT; t++)
         for (uint32_t c = 0; c < x->column_count[t]; c++)
             x->columns[t][c].pages = get_refs(p, r, block_parts(x, (enum seg_table)t), &at);
