@@ -18,10 +18,11 @@ enum { BLOCK_GROUP_SPANS = 16384, BLOCK_VERSION = 1 };
 
 /* Written beside the data as meta.json, and inside the footer. */
 struct block_meta {
-    char id[37];               /* UUID text */
+    char id[37]; /* UUID text */
     char tenant[151];
-    char writer[64];           /* instance id of the ingester that made it */
-    uint64_t lsn_lo, lsn_hi;   /* first and last WAL frame that it holds, of that writer (inclusive; 0,0 unknown) */
+    char writer[64]; /* instance id of the ingester that made it */
+    uint64_t lsn_lo,
+        lsn_hi; /* first and last WAL frame that it holds, of that writer (inclusive; 0,0 unknown) */
     uint64_t min_start_ns, max_end_ns;
     uint64_t span_count, trace_count, bytes, flagged_count;
     uint64_t created_ns;
@@ -33,11 +34,13 @@ typedef bool block_take_fn(void *arg, uint32_t segment_no, uint32_t trace);
 
 /* Builds the block file of the chosen traces of `segments` at `path` (durable when it returns: fdatasync; the directory is the caller's).
  * meta: id, tenant, writer, lsn range and created_ns are read, the rest is filled in.  Errors: ERR_NOT_FOUND when no span was chosen. */
-MUST_CHECK enum err block_write(const char *path, struct segment **segments, uint32_t segment_count, block_take_fn *take, void *take_arg,
-                                struct budget *budget, struct block_meta *meta);
+MUST_CHECK enum err block_write(const char *path, struct segment **segments, uint32_t segment_count,
+                                block_take_fn *take, void *take_arg, struct budget *budget,
+                                struct block_meta *meta);
 
 MUST_CHECK enum err block_meta_to_json(const struct block_meta *m, struct buf *out);
-MUST_CHECK enum err block_meta_from_json(struct slice json, struct block_meta *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err block_meta_from_json(struct slice json, struct block_meta *ret,
+                                         struct err_detail *reterr_detail);
 
 struct block;
 
@@ -49,15 +52,20 @@ void block_unref(struct block *b);
 const struct block_meta *block_meta(const struct block *b);
 
 uint32_t block_group_count(const struct block *b);
-void block_group_range(const struct block *b, uint32_t group, uint64_t *ret_min_start_ns, uint64_t *ret_max_end_ns);
+void block_group_range(const struct block *b, uint32_t group, uint64_t *ret_min_start_ns,
+                       uint64_t *ret_max_end_ns);
 /* One row group as a segment (is_contiguous).  Reads nothing until a column is asked for. */
-MUST_CHECK enum err block_segment(struct block *b, uint32_t group, struct budget *budget, struct segment **ret);
+MUST_CHECK enum err block_segment(struct block *b, uint32_t group, struct budget *budget,
+                                  struct segment **ret);
 /* The group that holds a trace.  ERR_NOT_FOUND when the block does not have it. */
-MUST_CHECK enum err block_find_trace(struct block *b, struct trace_id id, uint32_t *ret_group, uint32_t *ret_trace);
+MUST_CHECK enum err block_find_trace(struct block *b, struct trace_id id, uint32_t *ret_group,
+                                     uint32_t *ret_trace);
 /* Ids of flagged traces (fragments), ascending; lives as long as the block. */
-MUST_CHECK enum err block_flagged(struct block *b, const struct trace_id **ret, uint32_t *ret_count);
+MUST_CHECK enum err block_flagged(struct block *b, const struct trace_id **ret,
+                                  uint32_t *ret_count);
 /* False when no span of the group can have this attribute at all, or none with this exact text: lets a query skip the group unread. */
-bool block_group_may_have(struct block *b, uint32_t group, enum seg_table table, struct slice key, const struct slice *text);
+bool block_group_may_have(struct block *b, uint32_t group, enum seg_table table, struct slice key,
+                          const struct slice *text);
 uint64_t block_read_bytes(const struct block *b); /* by all segments so far, footer included */
 
 #endif

@@ -17,30 +17,34 @@
 struct head;
 
 struct head_options {
-    uint32_t max_attribute_bytes; /* longer string values and keys are cut at a UTF-8 boundary (2048; 0 = never) */
+    uint32_t
+        max_attribute_bytes; /* longer string values and keys are cut at a UTF-8 boundary (2048; 0 = never) */
 };
 
 struct head_append_result {
-    uint32_t spans;            /* taken */
-    uint32_t copies;           /* left out: already here */
+    uint32_t spans;  /* taken */
+    uint32_t copies; /* left out: already here */
     uint32_t traces_created;
-    uint32_t truncated;        /* attributes cut */
-    uint32_t refused;          /* spans whose ids are not valid (the distributor refuses them first) */
+    uint32_t truncated; /* attributes cut */
+    uint32_t refused;   /* spans whose ids are not valid (the distributor refuses them first) */
 };
 
-MUST_CHECK enum err head_new(struct budget *budget, const struct head_options *options, struct head **ret);
+MUST_CHECK enum err head_new(struct budget *budget, const struct head_options *options,
+                             struct head **ret);
 struct head *head_ref(struct head *h);
 void head_unref(struct head *h); /* NULL is fine; the last one frees */
 
 /* Decodes a checked OTLP request (otlp_check) into the columns.  is_doubt: the spans may exist elsewhere too (their traces
  * are flagged).  now_ns: wall time, for idle and age of traces.  Errors: ERR_FORMAT (nothing taken), ERR_LIMIT, ERR_NOMEM
  * (spans before the failing one are taken: *ret says how many). */
-MUST_CHECK enum err head_append(struct head *h, struct slice otlp, bool is_doubt, int64_t now_ns, struct head_append_result *ret);
+MUST_CHECK enum err head_append(struct head *h, struct slice otlp, bool is_doubt, int64_t now_ns,
+                                struct head_append_result *ret);
 
 /* Marks a trace as cut before: its parts are fragments from now on. */
 MUST_CHECK enum err head_flag_trace(struct head *h, struct trace_id id);
 
-MUST_CHECK enum err head_segment(struct head *h, struct budget *budget, struct segment **ret); /* snapshot; holds a reference */
+MUST_CHECK enum err head_segment(struct head *h, struct budget *budget,
+                                 struct segment **ret); /* snapshot; holds a reference */
 
 struct head_stats {
     uint64_t spans, traces, bytes; /* bytes: memory */
@@ -50,8 +54,11 @@ struct head_stats {
 void head_stats(struct head *h, struct head_stats *ret); /* any thread */
 
 /* Calls `fn` for each trace with the wall times of its first and last append (for the idle and age rules).  Writer's thread, or sealed. */
-typedef void head_trace_fn(void *arg, uint32_t trace, struct trace_id id, int64_t first_ns, int64_t last_ns, uint64_t wire_bytes);
+typedef void head_trace_fn(void *arg, uint32_t trace, struct trace_id id, int64_t first_ns,
+                           int64_t last_ns, uint64_t wire_bytes);
 void head_each_trace(struct head *h, head_trace_fn *fn, void *arg);
-uint64_t head_trace_bytes(struct head *h, struct trace_id id); /* wire bytes of the trace, 0 when not here; writer's thread */
+uint64_t head_trace_bytes(
+    struct head *h,
+    struct trace_id id); /* wire bytes of the trace, 0 when not here; writer's thread */
 
 #endif

@@ -89,8 +89,9 @@ static void test_doubles(void **state)
     for (int i = 0; i < 3000; i++)
         v[i] = (double)rng_below(&rng, 1000) / 1000.0;
     check_doubles(v, 3000, 3000 * 11 / 8);
-    static const double odd[] = {0.0,    -0.0,  (double)NAN, (double)INFINITY, -(double)INFINITY,
-                                 5e-324, 1e300, 0.1, 1e15,     9007199254740993.0};
+    static const double odd[] = {
+        0.0,   -0.0, (double)NAN, (double)INFINITY,  -(double)INFINITY, 5e-324,
+        1e300, 0.1,  1e15,        9007199254740993.0};
     check_doubles(odd, 10, 81);
     for (uint32_t i = 0; i < 10; i++)
         check_doubles(&odd[i], 1, 16);

@@ -1,0 +1,140 @@
+/* Pages of a row group, read, checked and decoded. */
+#include "common/store/block_pages.h"
+
+#include "common/store/page.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* The raw bytes of a page of `count` values; in s->tmp. */
+enum err block_pages_one(struct block_segment *s, const struct block_ref *ref, uint8_t kind,
+                         uint32_t count, struct slice *ret)
+{
+    struct lz4_page page;
+    if (ref->bytes == 0)
+        return ERR_CORRUPT;
+    enum err e = block_page(s->b, ref, kind, &s->tmp, &s->base.segment.read_bytes, &page, ret);
+    return e == ERR_OK && page.count != count ? ERR_CORRUPT : e;
+}
+
+const struct block_ref *block_pages_ref(const struct block_segment *s, enum block_stream stream)
+{
+    uint32_t part = block_is_shared(block_stream_table(stream)) ? 0 : s->group;
+    return &s->b->index.streams[stream][part];
+}
+
+/* Numbers of a stream, in s->tmp: the caller resets it when they are used up. */
+enum err block_pages_ints(struct block_segment *s, enum block_stream stream, uint32_t count,
+                          uint64_t **ret)
+{
+    struct slice raw = SLICE_NONE;
+    enum err e = block_pages_one(s, block_pages_ref(s, stream),
+                                 (uint8_t)(BLOCK_PAGE_STREAM + stream), count, &raw);
+    if (e != ERR_OK)
+        return e;
+    uint64_t *values = arena_alloc(&s->tmp, (size_t)count * sizeof *values);
+    if (values == NULL)
+        return arena_err(&s->tmp);
+    struct reader r = reader_of(raw);
+    *ret = values;
+    return page_get_ints(&r, count, values);
+}
+
+/* As numbers below `limit`. */
+enum err block_pages_u32(struct block_segment *s, enum block_stream stream, uint32_t count,
+                         uint64_t limit, uint32_t **ret)
+{
+    uint64_t *values;
+    uint32_t *to = arena_alloc(&s->arena, (size_t)count * sizeof *to);
+    if (to == NULL)
+        return block_pages_no_room(s);
+    enum err e = count == 0 ? ERR_OK : block_pages_ints(s, stream, count, &values);
+    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
+        if (values[i] >= limit)
+            e = ERR_CORRUPT;
+        to[i] = (uint32_t)values[i];
+    }
+    arena_reset(&s->tmp);
+    if (e == ERR_OK)
+        *ret = to;
+    return e;
+}
+
+/* Values of a fixed width, copied as they stand. */
+enum err block_pages_raw(struct block_segment *s, enum block_stream stream, uint32_t count,
+                         size_t width, const void **ret)
+{
+    struct slice raw = SLICE_NONE;
+    uint8_t *to = arena_alloc(&s->arena, count * width);
+    if (to == NULL)
+        return block_pages_no_room(s);
+    enum err e = count == 0 ? ERR_OK
+                            : block_pages_one(s, block_pages_ref(s, stream),
+                                              (uint8_t)(BLOCK_PAGE_STREAM + stream), count, &raw);
+    if (e == ERR_OK && raw.len != count * width)
+        e = ERR_CORRUPT;
+    if (e == ERR_OK && raw.len != 0)
+        memcpy(to, raw.ptr, raw.len);
+    arena_reset(&s->tmp);
+    if (e == ERR_OK)
+        *ret = to;
+    return e;
+}
+
+/* --- dictionaries --- */
+
+enum err block_pages_dict(struct block_segment *s, uint32_t number, uint32_t parts,
+                          const struct block_dict **ret)
+{
+    for (const struct own_dict *o = s->own_dicts; o != NULL; o = o->next)
+        if (o->number == number && o->dict->part_count == parts) {
+            *ret = o->dict;
+            return ERR_OK;
+        }
+    struct block_dict *own;
+    enum err e = block_dict_get(s->b, number, parts, s->arena.budget, &s->base.segment.read_bytes,
+                                ret, &own);
+    if (e != ERR_OK || own == NULL)
+        return e;
+    struct own_dict *o = ARENA_NEW(&s->arena, struct own_dict);
+    if (o == NULL) {
+        block_dict_free(own);
+        return block_pages_no_room(s);
+    }
+    *o = (struct own_dict){s->own_dicts, own, number};
+    s->own_dicts = o;
+    return ERR_OK;
+}
+
+/* The texts of a part, by their numbers in its code list. */
+enum err block_pages_listed(struct block_segment *s, const struct block_dict *d, uint32_t part,
+                            const struct slice **ret, uint32_t *ret_count)
+{
+    uint32_t first = part == 0 ? 0 : d->list_end[part - 1], n = d->list_end[part] - first;
+    struct slice *to = arena_alloc(&s->arena, n * sizeof *to);
+    if (to == NULL)
+        return block_pages_no_room(s);
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = d->texts[d->codes[first + i]];
+    *ret = to;
+    *ret_count = n;
+    return ERR_OK;
+}
+
+enum err block_pages_names(struct block_segment *s, enum block_stream stream, uint32_t dict,
+                           uint32_t rows, struct seg_names *ret)
+{
+    const struct block_dict *d;
+    struct seg_names names;
+    uint32_t *codes;
+    enum err e = block_pages_dict(s, dict, s->b->index.group_count, &d);
+    if (e == ERR_OK)
+        e = block_pages_listed(s, d, s->group, &names.values, &names.value_count);
+    if (e == ERR_OK)
+        e = block_pages_u32(s, stream, rows, names.value_count, &codes);
+    if (e != ERR_OK)
+        return e;
+    names.codes = codes;
+    *ret = names;
+    return ERR_OK;
+}

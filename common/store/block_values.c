@@ -1,0 +1,269 @@
+/* Columns of a row group: attributes and rare fields. */
+#include "common/base/hash.h"
+#include "common/store/block_pages.h"
+#include "common/store/page.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* --- columns --- */
+
+enum err block_values_shapes(struct block_segment *s, enum seg_table table)
+{
+    uint32_t count = s->b->index.shape_count[table];
+    if (s->shape_of[table] != NULL)
+        return ERR_OK;
+    return block_pages_u32(s, (enum block_stream)(BLOCK_SHAPE_SPAN + (int)table),
+                           block_pages_rows(s, table), count, &s->shape_of[table]);
+}
+
+/* The rows that have a column, each as often as it has it: told by the shapes. */
+static enum err column_rows(struct block_segment *s, enum seg_table table, uint32_t column,
+                            struct seg_column *ret)
+{
+    const struct block_index *x = &s->b->index;
+    enum err e = block_values_shapes(s, table);
+    uint32_t *times = e == ERR_OK ? ARENA_ARRAY(&s->tmp, uint32_t, x->shape_count[table]) : NULL,
+             at = 0;
+    if (times == NULL)
+        return e == ERR_OK ? block_pages_no_room(s) : e;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < x->shape_count[table]; i++)
+        for (uint32_t k = 0; k < x->shapes[table][i].count; k++)
+            times[i] += x->shapes[table][i].columns[k] == column;
+    for (uint32_t row = 0; row < block_pages_rows(s, table); row++)
+        count += times[s->shape_of[table][row]];
+    uint32_t *rows = count > UINT32_MAX ? NULL : arena_alloc(&s->arena, count * sizeof *rows);
+    if (rows == NULL)
+        return count > UINT32_MAX ? ERR_CORRUPT : block_pages_no_room(s);
+    for (uint32_t row = 0; row < block_pages_rows(s, table); row++)
+        for (uint32_t k = times[s->shape_of[table][row]]; k > 0; k--)
+            rows[at++] = row;
+    arena_reset(&s->tmp);
+    ret->rows = rows;
+    ret->count = (uint32_t)count;
+    return ERR_OK;
+}
+
+static enum err get_ints(struct block_segment *s, struct slice raw, struct seg_column *c)
+{
+    struct reader r = reader_of(raw);
+    int64_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
+    uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
+    if (to == NULL || values == NULL)
+        return block_pages_no_room(s);
+    uint8_t has_sign = reader_u8(&r);
+    enum err e =
+        reader_failed(&r) || has_sign > 1 ? ERR_CORRUPT : page_get_ints(&r, c->count, values);
+    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
+        to[i] = has_sign ? page_to_signed(values[i]) : (int64_t)values[i];
+    c->ints = to;
+    return e;
+}
+
+static enum err get_doubles(struct block_segment *s, struct slice raw, struct seg_column *c)
+{
+    struct reader r = reader_of(raw);
+    double *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
+    if (to == NULL)
+        return block_pages_no_room(s);
+    c->doubles = to;
+    return page_get_doubles(&r, c->count, to);
+}
+
+static enum err get_bools(struct block_segment *s, struct slice raw, struct seg_column *c)
+{
+    struct reader r = reader_of(raw);
+    uint8_t *to = arena_alloc(&s->arena, c->count);
+    uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
+    if (to == NULL || values == NULL)
+        return block_pages_no_room(s);
+    enum err e = page_get_ints(&r, c->count, values);
+    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
+        to[i] = values[i] != 0;
+    c->bools = to;
+    return e;
+}
+
+static enum err get_codes(struct block_segment *s, const struct block_column *from, uint32_t part,
+                          struct slice raw, struct seg_column *c)
+{
+    struct reader r = reader_of(raw);
+    const struct block_dict *d;
+    uint32_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
+    uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
+    if (to == NULL || values == NULL)
+        return block_pages_no_room(s);
+    enum err e =
+        block_pages_dict(s, from->dict, block_parts(&s->b->index, (enum seg_table)from->table), &d);
+    if (e == ERR_OK)
+        e = block_pages_listed(s, d, part, &c->values, &c->value_count);
+    if (e == ERR_OK)
+        e = page_get_ints(&r, c->count, values);
+    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++) {
+        if (values[i] >= c->value_count)
+            e = ERR_CORRUPT;
+        to[i] = (uint32_t)values[i];
+    }
+    c->codes = to;
+    c->is_unique_text = true;
+    return e;
+}
+
+static enum err get_plain(struct block_segment *s, struct slice raw, struct seg_column *c)
+{
+    raw = arena_dup(&s->arena, raw);
+    struct reader r = reader_of(raw);
+    uint32_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
+    struct slice *texts;
+    if (to == NULL)
+        return block_pages_no_room(s);
+    for (uint32_t i = 0; i < c->count; i++)
+        to[i] = i;
+    enum err e = page_get_texts(&r, c->count, &s->arena, &texts);
+    c->codes = to;
+    c->values = texts;
+    c->value_count = c->count;
+    return e;
+}
+
+static uint8_t page_kind(const struct block_column *c)
+{
+    switch ((enum seg_type)c->type) {
+    case SEG_INT: return BLOCK_PAGE_INTS;
+    case SEG_DOUBLE: return BLOCK_PAGE_DOUBLES;
+    case SEG_BOOL: return BLOCK_PAGE_BOOLS;
+    case SEG_STR:
+    case SEG_ANY: return c->form == BLOCK_FORM_DICT ? BLOCK_PAGE_CODES : BLOCK_PAGE_TEXTS;
+    case SEG_TYPE_COUNT: break;
+    }
+    return 0;
+}
+
+static enum err column_load(struct block_segment *s, const struct block_column *from, uint32_t part,
+                            struct seg_column *ret)
+{
+    struct seg_column c = {.type = (enum seg_type)from->type};
+    enum seg_table table = (enum seg_table)from->table;
+    struct slice raw = SLICE_NONE;
+    if (from->pages[part].bytes == 0) {
+        *ret = c;
+        return ERR_OK;
+    }
+    enum err e = column_rows(s, table, (uint32_t)(from - s->b->index.columns[table]), &c);
+    if (e == ERR_OK)
+        e = block_pages_one(s, &from->pages[part], page_kind(from), c.count, &raw);
+    if (e != ERR_OK)
+        return e;
+    if (c.type == SEG_INT)
+        e = get_ints(s, raw, &c);
+    else if (c.type == SEG_DOUBLE)
+        e = get_doubles(s, raw, &c);
+    else if (c.type == SEG_BOOL)
+        e = get_bools(s, raw, &c);
+    else
+        e = from->form == BLOCK_FORM_DICT ? get_codes(s, from, part, raw, &c)
+                                          : get_plain(s, raw, &c);
+    if (e == ERR_OK)
+        *ret = c;
+    return e;
+}
+
+enum err block_values_column(struct block_segment *s, enum seg_table table, uint32_t column,
+                             const struct seg_column **ret)
+{
+    const struct block_index *x = &s->b->index;
+    if (s->memo[table] == NULL)
+        s->memo[table] = ARENA_ARRAY(&s->arena, struct column_memo, x->column_count[table]);
+    if (s->memo[table] == NULL)
+        return block_pages_no_room(s);
+    struct column_memo *m = &s->memo[table][column];
+    if (!m->is_known) {
+        enum err e = column_load(s, &x->columns[table][column],
+                                 block_is_shared(table) ? 0 : s->group, &m->column);
+        arena_reset(&s->tmp);
+        if (e != ERR_OK)
+            return e;
+        m->is_known = true;
+    }
+    *ret = &m->column;
+    return ERR_OK;
+}
+
+static bool column_is_here(const struct block_segment *s, const struct block_column *c)
+{
+    return c->pages[block_is_shared((enum seg_table)c->table) ? 0 : s->group].bytes != 0;
+}
+
+enum err block_values_attribute(struct segment *segment, enum seg_table table, struct slice key,
+                                const struct seg_column **ret, uint32_t *ret_count)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    struct seg_column *columns = ARENA_ARRAY(&s->arena, struct seg_column, SEG_TYPE_COUNT);
+    uint32_t count = 0;
+    if (columns == NULL)
+        return block_pages_no_room(s);
+    for (uint32_t i = 0; i < x->column_count[table]; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        const struct seg_column *column;
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || !column_is_here(s, c) || !slice_eq(c->key, key))
+            continue;
+        if (count == SEG_TYPE_COUNT)
+            return ERR_CORRUPT;
+        enum err e = block_values_column(s, table, i, &column);
+        if (e != ERR_OK)
+            return e;
+        columns[count++] = *column;
+    }
+    *ret = columns;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+enum err block_values_field(struct segment *segment, enum seg_table table, enum seg_field field,
+                            const struct seg_column **ret, uint32_t *ret_count)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    *ret = NULL;
+    *ret_count = 0;
+    for (uint32_t i = 0; i < x->column_count[table]; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        if (c->field != field || !column_is_here(s, c))
+            continue;
+        *ret_count = 1;
+        return block_values_column(s, table, i, ret);
+    }
+    return ERR_OK;
+}
+
+enum err block_values_keys(struct segment *segment, enum seg_table table, struct arena *a,
+                           struct seg_key **ret, uint32_t *ret_count)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    uint32_t n = x->column_count[table], count = 0, mask = 15;
+    while (mask < n * 2)
+        mask = mask * 2 + 1;
+    struct seg_key *keys = ARENA_ARRAY(a, struct seg_key, n);
+    uint32_t *slots = ARENA_ARRAY(a, uint32_t, (size_t)mask + 1);
+    if (arena_err(a) != ERR_OK)
+        return arena_err(a);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || !column_is_here(s, c))
+            continue;
+        uint32_t slot = (uint32_t)hash_seeded(c->key);
+        while (slots[slot & mask] != 0 && !slice_eq(keys[slots[slot & mask] - 1].key, c->key))
+            slot++;
+        if (slots[slot & mask] == 0) {
+            keys[count++].key = c->key;
+            slots[slot & mask] = count;
+        }
+        keys[slots[slot & mask] - 1].types |= 1u << c->type;
+    }
+    *ret = keys;
+    *ret_count = count;
+    return ERR_OK;
+}
