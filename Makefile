@@ -133,6 +133,11 @@ $(O)/tests/fuzz/%_replay: $(O)/tests/fuzz/%.c.o $(O)/tests/lib/fuzz_replay_main.
 $(O)/tests/fuzz/%_live: $(O)/tests/fuzz/%.c.o $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a
 	$(Q)$(CC) -fsanitize=address,undefined,fuzzer -o $@ $< $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a -lcmocka $(LIBS)
 
+# A file layer that forgets what was not synced (LD_PRELOAD); its open and pwrite are the C library's own names.
+$(O)/forgetful.so: tests/lib/preload/forgetful.c
+	@mkdir -p $(dir $@)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -fPIC -shared -o $@ $< -ldl -lpthread
+
 .PHONY: test test-unit test-fault fuzz-replay fuzz test-integration bench lint format format-check check tidy unit-bins
 
 unit-bins: $(UNIT_BIN)
