@@ -7,7 +7,14 @@
 #include <stdlib.h>
 
 /* A payload over the first size goes into the head in pieces of about the second, so that each fits beside what is there. */
-enum { WHOLE_BYTES_MAX = 4 << 20, PIECE_BYTES = 1 << 20, TICK_MS = 200, MEMORY_WAIT_MS = 100 };
+enum {
+    WHOLE_BYTES_MAX = 4 << 20,
+    PIECE_BYTES = 1 << 20,
+    TICK_MS = 200,
+    MEMORY_WAIT_MS = 100,
+    HEAD_BYTES_PER_OTLP_BYTE = 3, /* generous: measured below 1 */
+    HEAD_SLACK_BYTES = 2 << 20    /* chunks that columns begin */
+};
 
 /* One trace of a push: how much comes, and whether it is refused. */
 struct tally {
@@ -178,8 +185,12 @@ static bool wait_for_memory(struct core *c)
     hurry_carries(c);
     for (enum lane lane = 0; lane < LANE_COUNT; lane++) {
         const struct generation *g = c->current[lane];
-        /* A generation with nothing but a piece of the frame at hand is only cut when there is nothing else to wait for. */
-        if (g != NULL && (c->applied[lane] >= g->lo || !has_sealed(c)))
+        bool is_whole =
+            g != NULL && c->applied[lane] >= g->lo; /* not only a piece of the frame at hand */
+        bool is_worth_it = is_whole && budget_used(&g->budget) > c->seal_bytes / 2;
+
+        /* What is sealed already is waited for; small blocks, and pieces, only when there is nothing else to wait for. */
+        if (g != NULL && (is_worth_it || !has_sealed(c)))
             generation_seal(c, lane, true);
     }
     mutex_lock(&c->lock);
@@ -196,6 +207,42 @@ static bool is_memory(enum err e)
     return e == ERR_LIMIT || e == ERR_NOMEM;
 }
 
+/* Spans that were taken of a piece that did not fit come again in the next head: both parts are fragments, and read as one. */
+static void split_frame(struct core *c, const struct tenant *t, struct head *head,
+                        const struct tallies *tallies)
+{
+    for (size_t i = 0; i <= tallies->mask; i++) {
+        const struct tally *one = &tallies->slots[i];
+        if (!one->is_used || one->reason != 0 || head_trace_bytes(head, one->id) == 0)
+            continue;
+        recent_ids_add(c->recent, slice_str(t->name), one->id);
+        if (head_flag_trace(head, one->id) != ERR_OK)
+            log_warn(
+                "fragment_not_flagged",
+                LOG_STR("tenant",
+                        t->name)); /* the next part is, which is enough for queries that see both */
+    }
+}
+
+/* An append that runs out of memory half-way leaves its first spans in the head that is cut then, and they come again in the next one: so room is
+ * made before it begins.  False: the process ends first. */
+static bool make_room(struct core *c, enum lane lane, size_t otlp_bytes)
+{
+    for (;;) {
+        const struct generation *g = c->current[lane];
+        /* Columns grow in chunks that double: one span more may double a head. */
+        size_t want = otlp_bytes * HEAD_BYTES_PER_OTLP_BYTE + HEAD_SLACK_BYTES +
+                      (g != NULL ? budget_used(&g->budget) : 0);
+        if (budget_used(&c->heads) == 0 || budget_used(&c->heads) + want <= c->heads.limit_bytes)
+            break;
+        if (!has_sealed(c) && c->current[LANE_LIVE] == NULL && c->current[LANE_REPLAY] == NULL)
+            break; /* what is left is read by queries, and goes when they end */
+        if (!wait_for_memory(c))
+            return false;
+    }
+    return true;
+}
+
 /* Appends a durable piece however long it takes.  Errors: ERR_UNAVAILABLE the process ends first; ERR_FORMAT. */
 static enum err append_piece(struct core *c, struct push *p, enum lane lane, struct tenant *t,
                              const struct tallies *tallies, struct slice otlp)
@@ -204,23 +251,27 @@ static enum err append_piece(struct core *c, struct push *p, enum lane lane, str
     int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
                                                                    : clock_wall_ns(c->o.clock);
 
+    if (!make_room(c, lane, otlp.len))
+        return ERR_UNAVAILABLE;
     for (;;) {
         struct part *part = NULL;
         struct head_append_result r = {0};
         enum err e = generation_part(c, lane, t, &part);
         if (e == ERR_OK)
             e = head_append(part->head, otlp, is_doubt, now, &r);
-        if (p->kind == PUSH_CLIENT)
+        if (p->kind == PUSH_CLIENT) {
             metric_add(t->metrics.traces_created, r.traces_created);
-        metric_add(c->metrics.truncated, r.truncated);
-        if (p->kind == PUSH_CLIENT)
             metric_add(c->metrics.copies, r.copies);
+        }
+        metric_add(c->metrics.truncated, r.truncated);
         if (e == ERR_OK) {
             flag_fragments(c, t, lane, part->head, tallies);
             return ERR_OK;
         }
         if (!is_memory(e))
             return e;
+        if (r.spans > 0)
+            split_frame(c, t, part->head, tallies);
         if (!wait_for_memory(c))
             return ERR_UNAVAILABLE;
     }

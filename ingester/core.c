@@ -157,7 +157,7 @@ static enum err shares(struct core *c)
     assert(all > 0);
     budget_init(&c->heads, all / 100 * 45, c->o.memory);
     budget_init(&c->building, all / 100 * 25, c->o.memory);
-    c->seal_bytes = c->heads.limit_bytes / 100 * 35;
+    c->seal_bytes = c->heads.limit_bytes / 100 * 25; /* a push may double it */
     c->door_bytes = c->heads.limit_bytes / 100 * 80;
     c->inflight_bytes_max = all / 10;
     e = batch_table_new(clamp(all / 64 / 48, BATCHES_MIN, BATCHES_MAX), &c->batches);
