@@ -309,12 +309,13 @@ static void build_failed(struct core *c, const struct generation *g, enum err e)
     generation_flushes(c, e, g->lo);
 }
 
-/* The oldest generation, if it can become blocks now.  Oldest first: what is published covers all frames up to a number. */
+/* The oldest generation, if it can become blocks now.  Oldest first: what is published covers all frames up to a number.  A flush does not wait for the
+ * next attempt's time. */
 static struct generation *next_generation(struct core *c, int64_t now)
 {
     struct generation *g = c->view;
 
-    if (g == NULL || !g->is_sealed || (now < g->retry_ns && !c->is_starving))
+    if (g == NULL || !g->is_sealed || (now < g->retry_ns && !c->is_starving && c->flushes == NULL))
         return NULL;
     if (g->lane == LANE_LIVE && atomic_load(&c->is_replaying) && !c->is_starving)
         return NULL;

@@ -47,6 +47,8 @@ static void disk_failed(struct core *c, enum err e, const char *what)
     if (e == ERR_FULL) {
         c->disk_failures = 0; /* it is full, not broken */
         atomic_store(&c->is_readonly, true);
+    } else if (e == ERR_NOMEM) {
+        c->disk_failures--; /* not the disk's fault */
     } else if (c->disk_failures >= DISK_FAILURES_MAX) {
         core_failed(c);
     }
