@@ -37,8 +37,8 @@ struct rpc_server {
     unsigned req_count;
     rpc_handler *handler;
     void *arg;
-    atomic_uint ref_count;    /* the owner, and each handled request */
-    atomic_llong answered_ns; /* when the last answer was given to nng */
+    atomic_uint ref_count;        /* the owner, and each handled request */
+    atomic_llong linger_until_ns; /* by then the answers given to nng should be on the connection */
     char url[RPC_URL_BYTES_MAX];
 };
 
@@ -172,6 +172,20 @@ static void rpc_req_drop(struct rpc_req *r)
     rpc_server_unref(s);
 }
 
+/* Closing a socket throws away what nng has not yet written to the connection, and nothing tells when it has: answers get a moment, large
+ * ones at 20 MB/s, none more than a second. */
+static void rpc_server_note_answer(struct rpc_server *s, size_t bytes)
+{
+    int64_t linger_ns = RPC_LINGER_NS + (int64_t)(bytes / 20000) * NS_PER_MS;
+    int64_t until_ns = clock_mono_ns(&clock_system) + (linger_ns < NS_PER_S ? linger_ns : NS_PER_S);
+    long long before = atomic_load_explicit(&s->linger_until_ns, memory_order_relaxed);
+
+    while (before < until_ns &&
+           !atomic_compare_exchange_weak_explicit(&s->linger_until_ns, &before, until_ns,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
 void rpc_reply(struct rpc_req *r, enum err err, struct slice payload)
 {
     struct rpc_server *s = r->server;
@@ -206,7 +220,7 @@ void rpc_reply(struct rpc_req *r, enum err err, struct slice payload)
         rpc_req_receive(r);
     } else {
         rpc_req_set_state(r, RPC_REQ_ANSWERING);
-        atomic_store_explicit(&s->answered_ns, clock_mono_ns(&clock_system), memory_order_relaxed);
+        rpc_server_note_answer(s, payload.len);
         nng_aio_set_timeout(r->aio, RPC_REPLY_TIMEOUT_MS);
         nng_aio_set_msg(r->aio, answer);
         nng_ctx_send(r->ctx, r->aio);
@@ -215,16 +229,14 @@ void rpc_reply(struct rpc_req *r, enum err err, struct slice payload)
     rpc_server_unref(s);
 }
 
-/* Closing a socket throws away what nng has not yet written to the connection, and nothing tells when it has: answers get a moment. */
-static void rpc_server_linger(struct rpc_server *s)
+static void rpc_server_linger(const struct rpc_server *s)
 {
-    int64_t age_ns =
-        clock_mono_ns(&clock_system) - atomic_load_explicit(&s->answered_ns, memory_order_relaxed);
+    int64_t rest_ns = atomic_load_explicit(&s->linger_until_ns, memory_order_relaxed) -
+                      clock_mono_ns(&clock_system);
+    struct timespec rest = {.tv_sec = rest_ns / NS_PER_S, .tv_nsec = rest_ns % NS_PER_S};
 
-    if (age_ns < RPC_LINGER_NS) {
-        struct timespec rest = {.tv_nsec = RPC_LINGER_NS - age_ns};
+    if (rest_ns > 0)
         (void)nanosleep(&rest, NULL);
-    }
 }
 
 /* Stops every operation, then gives back what nng has; requests that are still handled stay until their reply. */
@@ -327,7 +339,7 @@ enum err rpc_server_new(const struct rpc_server_options *o, struct rpc_server **
         return ERR_NOMEM;
     rpc_gate_init(&s->gate);
     atomic_init(&s->ref_count, 1);
-    atomic_init(&s->answered_ns, -RPC_LINGER_NS);
+    atomic_init(&s->linger_until_ns, 0);
     s->handler = o->handler;
     s->arg = o->arg;
     enum err e = rpc_server_open(s, o, reterr_detail);
