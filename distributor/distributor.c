@@ -214,27 +214,6 @@ static void sleep_ns(int64_t ns)
     (void)nanosleep(&t, NULL); /* a signal only shortens it */
 }
 
-static void drain(void *room)
-{
-    struct room *r = room;
-    int64_t deadline_ns =
-        clock_mono_ns(&clock_system) + r->app->config->graceful_shutdown_timeout_ns;
-
-    atomic_store(&r->is_draining, true);
-    if (r->grpc != NULL)
-        http_server_drain(r->grpc);
-    if (r->http != NULL)
-        http_server_drain(r->http);
-    while (in_flight(r) > 0 && clock_mono_ns(&clock_system) < deadline_ns)
-        sleep_ns(10 * NS_PER_MS);
-    /* Without a generator to give it to there is nothing to wait for. */
-    while (r->forward != NULL && forward_bytes(r->forward) > 0 &&
-           has_active(r->generators.members) && clock_mono_ns(&clock_system) < deadline_ns)
-        sleep_ns(10 * NS_PER_MS);
-    log_info("drained", LOG_UINT("requests_left", in_flight(r)),
-             LOG_UINT("generator_bytes_left", r->forward == NULL ? 0 : forward_bytes(r->forward)));
-}
-
 /* Waits until every loop has run all that was posted before. */
 struct barrier {
     struct loop_msg msg;
@@ -267,6 +246,28 @@ static void pass_loops(struct room *r)
         (void)pthread_cond_destroy(&b.cond); /* nobody waits */
         mutex_release(&b.lock);
     }
+}
+
+static void drain(void *room)
+{
+    struct room *r = room;
+    int64_t deadline_ns =
+        clock_mono_ns(&clock_system) + r->app->config->graceful_shutdown_timeout_ns;
+
+    atomic_store(&r->is_draining, true);
+    if (r->grpc != NULL)
+        http_server_drain(r->grpc);
+    if (r->http != NULL)
+        http_server_drain(r->http);
+    pass_loops(r); /* from here on the listeners are closed */
+    while (in_flight(r) > 0 && clock_mono_ns(&clock_system) < deadline_ns)
+        sleep_ns(10 * NS_PER_MS);
+    /* Without a generator to give it to there is nothing to wait for. */
+    while (r->forward != NULL && forward_bytes(r->forward) > 0 &&
+           has_active(r->generators.members) && clock_mono_ns(&clock_system) < deadline_ns)
+        sleep_ns(10 * NS_PER_MS);
+    log_info("drained", LOG_UINT("requests_left", in_flight(r)),
+             LOG_UINT("generator_bytes_left", r->forward == NULL ? 0 : forward_bytes(r->forward)));
 }
 
 /* Takes apart what was started, in any state: first nobody calls peers any more, then their calls end, then clients get the last answers. */

@@ -214,8 +214,11 @@ static enum err read_body(struct intake *in, struct err_detail *detail)
     struct slice bytes = in->message;
 
     if (in->kind != INFLATE_IDENTITY) {
-        enum err e = inflate_bytes(in->kind, in->message, &inflate_limits_default,
-                                   in->shared->budget, &in->inflated, detail);
+        struct inflate_limits limits = inflate_limits_default;
+        if (in->is_json)
+            limits.out_bytes_max = OTLP_JSON_BYTES_MAX;
+        enum err e = inflate_bytes(in->kind, in->message, &limits, in->shared->budget,
+                                   &in->inflated, detail);
         if (e != ERR_OK)
             return e;
         bytes = buf_slice(&in->inflated);
