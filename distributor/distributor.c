@@ -32,6 +32,7 @@ static const char *control_listen(const struct config *c)
     return c->distributor_control_listen;
 }
 
+/* From here on there is somebody to place and to call. */
 static enum err start_members(struct room *r, const char *role, const struct config_list *urls,
                               struct peers_members *ret, struct err_detail *detail)
 {
@@ -50,6 +51,7 @@ static enum err start_members(struct room *r, const char *role, const struct con
     if (e != ERR_OK)
         return err_detail_set(detail, e, "can not follow the %ss of %s.members: %s", role, role,
                               err_name(e));
+    atomic_store_explicit(&ret->is_closed, false, memory_order_release);
     return ERR_OK;
 }
 
@@ -65,16 +67,12 @@ static enum err start_forward(struct room *r, struct err_detail *detail)
 
     if (c->generator_processors.count == 0 || c->generator_members.count == 0)
         return ERR_OK;
-    enum err e = start_members(r, "generator", &c->generator_members, &r->generators, detail);
-    if (e != ERR_OK)
-        return e;
-    r->shared.generators = peers_of_members(&r->generators);
     struct forward_options o = {.peers = &r->shared.generators,
                                 .clock = r->app->clock,
                                 .loop = r->app->loops[0],
                                 .post = loop_post,
                                 .bytes_max = c->generator_buffer_bytes};
-    e = forward_new(&o, &r->forward);
+    enum err e = forward_new(&o, &r->forward);
     if (e == ERR_OK)
         e = loop_timer_new(r->app->loops[0], 50 * NS_PER_MS, on_forward_tick, r->forward,
                            &r->forward_timer);
@@ -111,26 +109,29 @@ static enum err listen_on(struct room *r, const struct config_listener *l, http_
     return e;
 }
 
+/* What can fail for a reason of this machine comes first; until the members are there clients hear "unavailable". */
 static enum err start_in(struct room *r, struct err_detail *detail)
 {
     const struct config *c = r->app->config;
+    struct workers *workers = NULL;
 
     if (c->ingester_members.count == 0)
         return err_detail_set(detail, ERR_INVALID,
                               "ingester.members is empty: there is nowhere to write to");
-    enum err e = start_members(r, "ingester", &c->ingester_members, &r->ingesters, detail);
-    if (e != ERR_OK)
-        return e;
-    r->shared.ingesters = peers_of_members(&r->ingesters);
-    e = workers_new("prepare", r->app->loop_count, WORKER_QUEUE_MAX, &r->workers);
+    enum err e = workers_new("prepare", r->app->loop_count, WORKER_QUEUE_MAX, &workers);
     if (e != ERR_OK)
         return err_detail_set(detail, e, "can not start worker threads: %s", err_name(e));
-    atomic_init(&r->shared.workers, r->workers);
+    r->workers = workers;
+    atomic_init(&r->shared.workers, workers);
     e = start_forward(r, detail);
     if (e == ERR_OK)
         e = listen_on(r, &c->otlp_grpc, receive_grpc, &r->grpc, detail);
     if (e == ERR_OK)
         e = listen_on(r, &c->otlp_http, receive_http, &r->http, detail);
+    if (e == ERR_OK)
+        e = start_members(r, "ingester", &c->ingester_members, &r->ingesters, detail);
+    if (e == ERR_OK && r->forward != NULL)
+        e = start_members(r, "generator", &c->generator_members, &r->generators, detail);
     return e;
 }
 
@@ -145,6 +146,8 @@ static enum err start(struct app *app, void **ret_room, struct err_detail *reter
     assert(app->loop_count > 0);
     stats_init();
     r->app = app;
+    atomic_init(&r->ingesters.is_closed, true);
+    atomic_init(&r->generators.is_closed, true);
     /* A quarter stays for what is not a client's body: the lane to the generators, connections, metrics. */
     budget_init(&r->budget, app->memory.limit_bytes / 4 * 3, &app->memory);
     tenants_init(&r->tenants, app->config->rate_limit_bytes, app->config->burst_size_bytes,
@@ -154,6 +157,8 @@ static enum err start(struct app *app, void **ret_room, struct err_detail *reter
                                         .loops = app->loops,
                                         .loop_count = app->loop_count,
                                         .budget = &r->budget,
+                                        .ingesters = peers_of_members(&r->ingesters),
+                                        .generators = peers_of_members(&r->generators),
                                         .tenants = &r->tenants};
     enum err e = start_in(r, reterr_detail);
     if (e != ERR_OK) {

@@ -45,6 +45,6 @@ static void report(void *arg, unsigned index, enum err err)
 
 struct peers peers_of_members(struct peers_members *m)
 {
-    assert(m->members != NULL);
+    assert(m != NULL);
     return (struct peers){.arg = m, .place = place, .call = call, .name = name, .report = report};
 }

@@ -25,7 +25,7 @@ struct peers {
     void (*report)(void *arg, unsigned index, enum err err); /* this member failed a call */
 };
 
-/* Over the push lanes of real members.  Once closed nobody is placed or called any more, and the members may be freed after every loop and worker
+/* Over the push lanes of real members.  Closed until they are there.  Once closed again nobody is placed or called any more, and the members may be freed after every loop and worker
  * has come to its end of what it was doing: answers that come in later find it closed. */
 struct peers_members {
     struct members *members;
