@@ -312,8 +312,5 @@ int main(void)
         WITH_INGESTER(test_what_can_not_start_says_why),
         WITH_INGESTER(test_generators_that_are_not_there_do_not_hold_up),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)usleep(300000); /* nng ends pipes on threads of its own */
-    rpc_library_release();
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
