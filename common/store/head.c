@@ -8,21 +8,12 @@
 
 enum { TRACE_INDEX_FIRST = 64 };
 
-static struct gvec *fixed_vectors(struct head *h, size_t i)
-{
-    struct head_spans *s = &h->spans;
-    struct gvec *all[] = {&s->trace,       &s->span_id, &s->parent_id, &s->start_ns,
-                          &s->duration_ns, &s->name,    &s->kind,      &s->status,
-                          &s->resource,    &s->scope,   &s->next,      &s->content_hash};
-    return i < sizeof all / sizeof all[0] ? all[i] : NULL;
-}
-
 static void spans_init(struct head *h)
 {
     static const uint8_t width[] = {4, 8, 8, 8, 8, 4, 1, 1, 4, 4, sizeof(atomic_uint), 4};
-    for (size_t i = 0; i < sizeof width; i++)
-        gvec_init(fixed_vectors(h, i), width[i]);
-    assert(fixed_vectors(h, sizeof width) == NULL);
+    _Static_assert(sizeof width == HEAD_SPAN_VECTORS, "a width for each");
+    for (size_t i = 0; i < HEAD_SPAN_VECTORS; i++)
+        gvec_init(&h->spans.all[i], width[i]);
     gvec_init(&h->events.span, sizeof(uint32_t));
     gvec_init(&h->events.time_ns, sizeof(uint64_t));
     gvec_init(&h->events.name, sizeof(uint32_t));
@@ -62,9 +53,8 @@ static enum err trace_index_grow(struct head *h, uint32_t slots)
 
 static void head_free(struct head *h)
 {
-    struct gvec *v;
-    for (size_t i = 0; (v = fixed_vectors(h, i)) != NULL; i++)
-        gvec_release(v, &h->budget);
+    for (size_t i = 0; i < HEAD_SPAN_VECTORS; i++)
+        gvec_release(&h->spans.all[i], &h->budget);
     gvec_release(&h->events.span, &h->budget);
     gvec_release(&h->events.time_ns, &h->budget);
     gvec_release(&h->events.name, &h->budget);
@@ -328,17 +318,32 @@ static bool is_copy(const struct head *h, const struct new_span *n,
 
 /* --- one span --- */
 
+/* Room for one more row.  All vectors need a new chunk at the same rows: only there anything can fail. */
+static enum err fixed_extend(struct head *h, uint32_t row)
+{
+    struct gvec *all = h->spans.all;
+    assert(all[0].count == row);
+    if (((row + GVEC_FIRST) & (row + GVEC_FIRST - 1)) != 0) {
+        for (size_t i = 0; i < HEAD_SPAN_VECTORS; i++)
+            all[i].count++;
+        return ERR_OK;
+    }
+    for (size_t i = 0; i < HEAD_SPAN_VECTORS; i++)
+        if (head_push(h, &all[i]) == NULL) {
+            enum err e = head_column_no_room(h, &all[i]);
+            while (i-- > 0)
+                all[i].count--;
+            return e;
+        }
+    return ERR_OK;
+}
+
 static enum err fixed_push(struct head *h, const struct new_span *n,
                            const struct head_source *source)
 {
-    struct gvec *v;
-    for (size_t i = 0; (v = fixed_vectors(h, i)) != NULL; i++)
-        if (head_push(h, v) == NULL) {
-            enum err e = head_column_no_room(h, v);
-            while (i-- > 0)
-                fixed_vectors(h, i)->count--;
-            return e;
-        }
+    enum err e = fixed_extend(h, n->row);
+    if (e != ERR_OK)
+        return e;
     struct head_spans *s = &h->spans;
     assert(s->trace.count == n->row + 1);
     GVEC_GET(&s->trace, uint32_t, n->row) = n->trace;
@@ -359,9 +364,8 @@ static enum err fixed_push(struct head *h, const struct new_span *n,
 
 static void fixed_pop(struct head *h)
 {
-    struct gvec *v;
-    for (size_t i = 0; (v = fixed_vectors(h, i)) != NULL; i++)
-        v->count--;
+    for (size_t i = 0; i < HEAD_SPAN_VECTORS; i++)
+        h->spans.all[i].count--;
 }
 
 static void span_count_in(struct head *h, const struct new_span *n, struct head_trace *t,

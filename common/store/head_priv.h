@@ -97,12 +97,20 @@ struct head_interned { /* resources and scopes: the bytes that made a row */
     struct slice body, schema_url;
 };
 
-struct head_spans { /* fixed columns of SEG_SPAN */
-    struct gvec trace, span_id, parent_id, start_ns, duration_ns, name, kind, status, resource,
-        scope;
-    struct gvec next;         /* atomic_uint: the next row of the trace */
-    struct gvec content_hash; /* uint32_t */
+enum { HEAD_SPAN_VECTORS = 12 };
+struct head_spans { /* fixed columns of SEG_SPAN; all have the same count */
+    union {
+        struct {
+            struct gvec trace, span_id, parent_id, start_ns, duration_ns, name, kind, status,
+                resource, scope;
+            struct gvec next;         /* atomic_uint: the next row of the trace */
+            struct gvec content_hash; /* uint32_t */
+        };
+        struct gvec all[HEAD_SPAN_VECTORS];
+    };
 };
+_Static_assert(sizeof(struct head_spans) == HEAD_SPAN_VECTORS * sizeof(struct gvec),
+               "every vector of a span is in `all`");
 struct head_events {
     struct gvec span, time_ns, name;
 };

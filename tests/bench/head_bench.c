@@ -5,7 +5,7 @@
 
 #include <time.h>
 
-enum { REQUESTS = 200, SPANS = 1000 };
+enum { REQUESTS_MAX = 1000, SPANS = 1000, ROUNDS = 3 };
 
 static double cpu_s(void)
 {
@@ -23,25 +23,28 @@ static double cpu_s(void)
         }                                                                \
     } while (0)
 
-int main(void)
+int main(int argc, char **argv)
 {
-    static struct buf request[REQUESTS];
+    static struct buf request[REQUESTS_MAX];
+    int requests = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 200;
+    if (requests < 1 || requests > REQUESTS_MAX)
+        return 2;
     struct otlp_gen g;
     struct head *h = NULL;
     struct budget budget;
     uint64_t bytes = 0;
     uint32_t spans = 0;
     otlp_gen_init(&g, 1, 1700000000000000000);
-    for (int i = 0; i < REQUESTS; i++) {
+    for (int i = 0; i < requests; i++) {
         buf_init(&request[i], 1u << 28);
         spans += otlp_gen_request(&g, SPANS, &request[i]);
         bytes += request[i].len;
     }
     budget_init(&budget, SIZE_MAX, NULL);
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         double from = cpu_s();
         CHECK(head_new(&budget, &(struct head_options){.max_attribute_bytes = 2048}, &h));
-        for (int i = 0; i < REQUESTS; i++) {
+        for (int i = 0; i < requests; i++) {
             struct head_append_result r;
             CHECK(head_append(h, buf_slice(&request[i]), false, 1, &r));
         }
@@ -49,7 +52,7 @@ int main(void)
         (void)printf("head append: %.0f ns/span, %.0f B/span wire, %.0f B/span memory\n",
                      took * 1e9 / spans, (double)bytes / spans,
                      (double)budget_used(&budget) / spans);
-        if (round < 2)
+        if (round < ROUNDS - 1)
             head_unref(h);
     }
     struct segment *s;
@@ -69,7 +72,7 @@ int main(void)
                  spans, (fixed - from) * 1e3, (traces - fixed) * 1e3, (column - traces) * 1e3);
     segment_close(s);
     head_unref(h);
-    for (int i = 0; i < REQUESTS; i++)
+    for (int i = 0; i < requests; i++)
         buf_release(&request[i]);
     otlp_gen_release(&g);
     return 0;

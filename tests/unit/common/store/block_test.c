@@ -10,6 +10,8 @@
 #include "tests/lib/test.h"
 #include "tests/lib/tmpdir.h"
 
+#include <pthread.h>
+
 static const struct head_options keep_all = {.max_attribute_bytes = 0};
 static const struct block_meta meta_in = {.id = "01234567-89ab-cdef-0123-456789abcdef",
                                           .tenant = "tenant",
@@ -594,6 +596,59 @@ static enum err say_all(struct slice bytes, struct buf *out)
     return e;
 }
 
+/* --- threads: one block, many readers --- */
+
+static void *read_shared(void *arg)
+{
+    struct block *b = arg;
+    bool ok = true;
+    for (int round = 0; ok && round < 3; round++)
+        for (uint32_t g = 0; ok && g < block_group_count(b); g++) {
+            struct segment *s = NULL;
+            struct seg_traces t;
+            const struct trace_id *flagged;
+            const struct seg_column *c;
+            uint32_t count, group, trace;
+            struct slice text = SLICE_LIT("redis");
+            ok = block_segment(b, g, NULL, &s) == ERR_OK;
+            if (!ok)
+                break;
+            ok = segment_traces(s, &t) == ERR_OK &&
+                 segment_attribute(s, SEG_SPAN, SLICE_LIT("http.route"), &c, &count) == ERR_OK &&
+                 count == 1 && block_flagged(b, &flagged, &count) == ERR_OK &&
+                 block_find_trace(b, t.id[0], &group, &trace) == ERR_OK && group == g &&
+                 block_group_may_have(b, g, SEG_SPAN, SLICE_LIT("db.system"), &text);
+            segment_close(s);
+        }
+    block_unref(b);
+    return ok ? arg : NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    struct head *h = head_of(4, false, 20000, 1, NULL);
+    struct segment *s = NULL;
+    struct block_meta meta;
+    struct buf bytes;
+    pthread_t threads[3];
+    assert_int_equal(head_flag_trace(h, (struct trace_id){{1}}), ERR_OK);
+    s = snapshot(h);
+    write_block(&s, 1, NULL, NULL, &meta, &bytes);
+    segment_close(s);
+    head_unref(h);
+    struct block *b = open_bytes(buf_slice(&bytes));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_shared, block_ref(b)), 0);
+    block_unref(b);
+    for (int i = 0; i < 3; i++) {
+        void *result;
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_non_null(result);
+    }
+    buf_release(&bytes);
+}
+
 static void small_block(struct buf *ret)
 {
     struct head *h = head_of(3, true, 25, 1, NULL);
@@ -700,6 +755,7 @@ int main(void)
         cmocka_unit_test(test_flipped),
         cmocka_unit_test(test_future_version),
         cmocka_unit_test(test_meta_json),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
