@@ -296,10 +296,25 @@ static void drain_http(struct app_process *p)
         sleep_ms(5);
 }
 
+#define STOP_NS (10 * NS_PER_S)
+
+/* Closing a socket that is just connecting can hang inside nng 1.5.  All that matters is on disk by then, so the process ends all the same. */
+static void stop_watch(void *arg)
+{
+    const struct app_process *p = arg;
+    bool is_generator = strcmp(p->room->role, "generator") == 0;
+    int64_t wait_ns = STOP_NS + (is_generator ? p->config.remote_write_flush_deadline_ns : 0);
+
+    sleep_ms((unsigned)(wait_ns / NS_PER_MS));
+    log_warn("stop_timed_out", LOG_NS("after", wait_ns));
+    _exit(atomic_load(&exit_asked) > 0 ? atomic_load(&exit_asked) : p->exit_code);
+}
+
 /* Everything in the reverse order of start; parts that did not start are left out. */
 static void stop(struct app_process *p)
 {
     void *room = atomic_load(&p->room_data);
+    pthread_t watch;
 
     if (room != NULL)
         drain_room(p, room);
@@ -307,6 +322,8 @@ static void stop(struct app_process *p)
     atomic_store(&p->room_data, NULL);
     while (atomic_load(&p->in_room) > 0)
         sleep_ms(1);
+    if (thread_start(&watch, "stop-watch", stop_watch, p) == ERR_OK)
+        (void)pthread_detach(watch);
     if (p->control != NULL)
         rpc_server_free(p->control);
     app_metrics_stop(p);
@@ -444,7 +461,7 @@ static int run(struct app_process *p)
     if (e != ERR_OK) {
         (void)fprintf(stderr, "%s: can not start: %s\n", p->room->role,
                       detail.text[0] != '\0' ? detail.text : err_name(e));
-        code = 1;
+        p->exit_code = code = 1;
     } else {
         (void)wait_for_end(p, -1);
         log_info("stopping");

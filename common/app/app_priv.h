@@ -47,6 +47,7 @@ struct app_process {
     unsigned peer_count;
     const char *push_url, *query_url;
     int signal_fd;
+    int exit_code; /* of a run that ends by itself or by a signal */
 };
 
 /* --- app_flags.c --- */
