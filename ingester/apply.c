@@ -456,6 +456,11 @@ static void check_rules(struct core *c)
         if (g != NULL && c->applied[lane] >= g->lo && budget_used(&g->budget) > c->seal_bytes)
             generation_seal(c, lane, true);
     }
+    if (atomic_load(&c->is_readonly)) { /* only blocks make room on the log's disk */
+        hurry_carries(c);
+        if (c->current[LANE_LIVE] != NULL && c->applied[LANE_LIVE] >= c->current[LANE_LIVE]->lo)
+            generation_seal(c, LANE_LIVE, true);
+    }
     start_flushes(c);
     if (!is_time || c->current[LANE_LIVE] == NULL)
         return;

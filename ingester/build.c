@@ -152,7 +152,8 @@ static enum err carry_generation(struct core *c, struct generation *g)
     if (carry == NULL)
         return ERR_NOMEM;
     *carry = (struct carry){.c = c, .refs = 1};
-    for (struct part *p = g->parts; p != NULL && e == ERR_OK; p = p->next) {
+    for (struct part *p = g->parts; p != NULL && e == ERR_OK && !atomic_load(&g->is_hurried);
+         p = p->next) {
         if (p->carried_count > 0)
             e = carry_part(carry, g, p);
     }

@@ -14,10 +14,10 @@ static struct push *push_of(struct queue_item *item)
     return (struct push *)item;
 }
 
-/* Below this much free space the ingester takes nothing more: blocks must still be written, and the log still be trimmed. */
+/* Below this much free space the ingester takes nothing more: blocks must still be written, so that the log can be trimmed. */
 static uint64_t reserve_bytes(uint64_t total)
 {
-    uint64_t small = total / 10 < GIB ? total / 10 : GIB;
+    uint64_t small = total / 6 < GIB ? total / 6 : GIB;
 
     return total / 20 > small ? total / 20 : small;
 }
@@ -35,7 +35,21 @@ static void check_space(struct core *c)
     if (was != is)
         log_warn(is ? "read_only_disk_nearly_full" : "read_only_over", LOG_STR("path", c->wal_dir),
                  LOG_UINT("free_bytes", free_bytes), LOG_UINT("reserve_bytes", reserve));
+    c->space_bytes = free_bytes > reserve ? free_bytes - reserve : 0;
     atomic_store(&c->is_readonly, is);
+}
+
+/* Between two looks at the disk the frames are counted: a fast sender must not run through the reserve. */
+static bool has_space(struct core *c, size_t bytes)
+{
+    if (c->space_bytes < bytes)
+        check_space(c);
+    if (c->space_bytes < bytes || atomic_load(&c->is_readonly)) {
+        atomic_store(&c->is_readonly, true);
+        return false;
+    }
+    c->space_bytes -= bytes;
+    return true;
 }
 
 static void disk_failed(struct core *c, enum err e, const char *what)
@@ -112,6 +126,10 @@ static bool admit(struct core *c, struct push *p)
     if (p->err != ERR_OK) {
         log_warn("push_malformed", LOG_SLICE("tenant", p->m.tenant), LOG_ERR(p->err),
                  LOG_STR("detail", detail.text));
+        return false;
+    }
+    if (!has_space(c, p->item.bytes)) {
+        p->err = ERR_FULL;
         return false;
     }
     p->is_duplicate = !batch_table_add(c->batches, p->m.batch_id, p->m.part, core_mono_ns(c));

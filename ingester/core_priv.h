@@ -103,7 +103,8 @@ struct core {
     unsigned disk_failures;
     int64_t next_space_ns, next_sync_ns;
     bool is_unsynced;
-    uint64_t trimmed_upto;
+    uint64_t trimmed_upto,
+        space_bytes; /* space_bytes: that the disk had above its reserve, less what was written since */
 
     /* apply thread */
     struct recent_ids *recent;

@@ -186,11 +186,8 @@ static enum err ingester_start(struct app *app, void **ret_room, struct err_deta
                                 .fail = app_fail};
     if (e == ERR_OK)
         e = core_start(&core, &in->core, reterr_detail);
-    if (e == ERR_CONFLICT) {
-        /* Two processes on one log would lose data: this one ends at once, with its own code. */
-        log_error("wal_in_use", LOG_STR("error", reterr_detail->text));
-        app_fail(EXIT_IN_USE);
-    }
+    if (e == ERR_CONFLICT)
+        app_fail(EXIT_IN_USE); /* two processes on one log would lose data: this one ends, with its own code */
     struct live_query_options queries = {.core = in->core,
                                          .memory = &app->memory,
                                          .instance_id = app->instance_id,
