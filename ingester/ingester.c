@@ -187,7 +187,8 @@ static enum err ingester_start(struct app *app, void **ret_room, struct err_deta
     if (e == ERR_OK)
         e = core_start(&core, &in->core, reterr_detail);
     if (e == ERR_CONFLICT)
-        app_fail(EXIT_IN_USE); /* two processes on one log would lose data: this one ends, with its own code */
+        app_fail(
+            EXIT_IN_USE); /* two processes on one log would lose data: this one ends, with its own code */
     struct live_query_options queries = {.core = in->core,
                                          .memory = &app->memory,
                                          .instance_id = app->instance_id,
