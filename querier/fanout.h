@@ -1,8 +1,8 @@
 /*
- * fanout.h - one question to every ingester at once, all answers waited for.
+ * fanout.h - one question to every ingester at once; all answers are waited for, but not for those of an ingester that is gone.
  *
  * Memory:  answers are malloc'ed; fanout_release frees them.
- * Threads: a worker's; blocks until each ingester has answered or its time is over.
+ * Threads: a worker's; blocks until each ingester has answered, is down, or its time is over.
  */
 #ifndef VIVACE_QUERIER_FANOUT_H
 #define VIVACE_QUERIER_FANOUT_H

@@ -73,7 +73,7 @@ struct rpc_client_options {
 };
 MUST_CHECK enum err rpc_client_new(
     const struct rpc_client_options *o,
-    struct rpc_client **ret); /* connects in the background, reconnects for ever (100 ms .. 5 s) */
+    struct rpc_client **ret); /* connects in the background, reconnects for ever (100 ms .. 1 s) */
 void rpc_client_free(struct rpc_client *c); /* calls under way end with ERR_CANCELED first */
 bool rpc_client_is_connected(const struct rpc_client *c);
 /* Copies the payload parts.  `done` is called exactly once if this returns ERR_OK.  Errors: ERR_FULL, ERR_NOMEM, ERR_TOO_LARGE. */

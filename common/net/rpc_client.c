@@ -9,7 +9,7 @@
 
 enum {
     RPC_RECONNECT_MS_MIN = 100,
-    RPC_RECONNECT_MS_MAX = 5000,
+    RPC_RECONNECT_MS_MAX = 1000, /* a peer that is back is asked again at once */
     RPC_SEND_BYTES_MAX_DEFAULT = 64 << 20,
     RPC_TIMEOUT_MS_MAX = 3600 * 1000
 };
