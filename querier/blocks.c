@@ -14,14 +14,23 @@ struct entry {
     struct block_meta meta;
     struct block *block; /* opened on first use */
     uint64_t seen;       /* poll number */
+    bool is_bad;         /* its meta can not be read: every answer lacks it */
+    UT_hash_handle hh;
+};
+
+/* How far a writer had published when its tenant's blocks were last listed after its own word: a restarted ingester names no recent blocks. */
+struct listed {
+    char key[256]; /* tenant/writer */
+    uint64_t published_lsn;
     UT_hash_handle hh;
 };
 
 struct blocks {
     struct backend *backend;
     struct budget *budget;
-    struct mutex lock; /* entries, poll_no */
+    struct mutex lock; /* entries, listed, poll_no */
     struct entry *entries;
+    struct listed *listed;
     uint64_t poll_no;
     struct mutex poll_lock; /* one poll at a time; taken before `lock` */
 };
@@ -51,11 +60,16 @@ static void entry_free(struct blocks *b, struct entry *e)
 void blocks_free(struct blocks *b)
 {
     struct entry *e, *next;
+    struct listed *l, *l_next;
 
     if (b == NULL)
         return;
     HASH_ITER (hh, b->entries, e, next)
         entry_free(b, e);
+    HASH_ITER (hh, b->listed, l, l_next) {
+        HASH_DEL(b->listed, l);
+        free(l);
+    }
     mutex_release(&b->lock);
     mutex_release(&b->poll_lock);
     free(b);
@@ -68,7 +82,7 @@ struct poll {
     uint64_t no;
 };
 
-/* Reads a block's meta without the lock, then enters it.  A meta that can not be read is left for the next poll. */
+/* Reads a block's meta without the lock, then enters it.  One that can not be read is entered as bad, and tried again at the next poll. */
 static enum err entry_add(struct poll *p, const char *key, const char *id)
 {
     struct entry *e = calloc(1, sizeof *e);
@@ -82,11 +96,13 @@ static enum err entry_add(struct poll *p, const char *key, const char *id)
     if (err == ERR_OK)
         err = block_meta_from_json(buf_slice(&json), &e->meta, NULL);
     buf_release(&json);
-    if (err != ERR_OK) {
+    if (err == ERR_NOMEM || err == ERR_NOT_FOUND) {
         free(e);
-        return err == ERR_NOMEM ? err : ERR_OK;
+        return err == ERR_NOMEM ? err : ERR_OK; /* removed in this moment */
     }
+    e->is_bad = err != ERR_OK;
     (void)snprintf(e->key, sizeof e->key, "%s", key);
+    (void)snprintf(e->meta.id, sizeof e->meta.id, "%s", id);
     e->seen = p->no;
     mutex_lock(&p->b->lock);
     HASH_ADD_STR(p->b->entries, key, e);
@@ -105,6 +121,10 @@ static enum err poll_block(void *arg, const char *id)
         return ERR_OK; /* not a name of ours */
     mutex_lock(&p->b->lock);
     HASH_FIND_STR(p->b->entries, key, e);
+    if (e != NULL && e->is_bad) {
+        entry_free(p->b, e);
+        e = NULL;
+    }
     if (e != NULL)
         e->seen = p->no;
     mutex_unlock(&p->b->lock);
@@ -172,6 +192,37 @@ uint64_t blocks_count(struct blocks *b, const char *tenant)
     return n;
 }
 
+/* With the lock held; NULL: never. */
+static struct listed *listed_find(struct blocks *b, const char *tenant,
+                                  const struct blocks_coverage *coverage, char *ret_key,
+                                  size_t key_bytes)
+{
+    struct listed *l;
+
+    (void)snprintf(ret_key, key_bytes, "%s/" SLICE_FMT, tenant, SLICE_ARG(coverage->instance_id));
+    HASH_FIND_STR(b->listed, ret_key, l);
+    return l;
+}
+
+static void listed_note(struct blocks *b, const char *tenant,
+                        const struct blocks_coverage *coverage, uint32_t count)
+{
+    mutex_lock(&b->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        char key[sizeof b->listed->key];
+        struct listed *l = listed_find(b, tenant, &coverage[i], key, sizeof key);
+        if (!coverage[i].is_known)
+            continue;
+        if (l == NULL && (l = calloc(1, sizeof *l)) != NULL) { /* without: it is listed again */
+            memcpy(l->key, key, sizeof key);
+            HASH_ADD_STR(b->listed, key, l);
+        }
+        if (l != NULL && coverage[i].published_lsn > l->published_lsn)
+            l->published_lsn = coverage[i].published_lsn;
+    }
+    mutex_unlock(&b->lock);
+}
+
 static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_coverage *coverage,
                       uint32_t count)
 {
@@ -179,6 +230,10 @@ static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_
 
     mutex_lock(&b->lock);
     for (uint32_t i = 0; i < count && all; i++) {
+        char writer[sizeof b->listed->key];
+        struct listed *l = listed_find(b, tenant, &coverage[i], writer, sizeof writer);
+        if (coverage[i].is_known && coverage[i].published_lsn > 0)
+            all = l != NULL && l->published_lsn >= coverage[i].published_lsn;
         for (uint32_t k = 0; k < coverage[i].recent_count && all; k++) {
             char key[192];
             struct entry *e;
@@ -222,8 +277,9 @@ static struct block *entry_block(struct blocks *b, const char *tenant, const cha
     HASH_FIND_STR(b->entries, key, e);
     if (e != NULL && e->block != NULL)
         block = block_ref(e->block);
+    bool is_bad = e == NULL || e->is_bad;
     mutex_unlock(&b->lock);
-    if (block != NULL || e == NULL || entry_open(b, tenant, id, &block) != ERR_OK)
+    if (block != NULL || is_bad || entry_open(b, tenant, id, &block) != ERR_OK)
         return block;
     mutex_lock(&b->lock);
     HASH_FIND_STR(b->entries, key, e);
@@ -260,7 +316,7 @@ static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_
     HASH_ITER (hh, b->entries, e, next) {
         if (list == NULL || strncmp(e->key, tenant, prefix) != 0 || e->key[prefix] != '/')
             continue;
-        if ((start_ns | end_ns) != 0 &&
+        if ((start_ns | end_ns) != 0 && !e->is_bad &&
             (e->meta.max_end_ns < start_ns || e->meta.min_start_ns > end_ns))
             continue;
         if (is_covered(&e->meta, coverage, coverage_count))
@@ -286,6 +342,7 @@ enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, ui
         enum err e = poll_run(b, tenant);
         if (e != ERR_OK)
             return e;
+        listed_note(b, tenant, coverage, coverage_count);
     }
     uint32_t n = candidates(b, tenant, start_ns, end_ns, coverage, coverage_count, a, &list);
     set.blocks = ARENA_ARRAY(a, struct block *, n);

@@ -35,7 +35,7 @@ void blocks_free(struct blocks *b);
 MUST_CHECK enum err blocks_poll(struct blocks *b);
 uint64_t blocks_count(struct blocks *b, const char *tenant);
 /* Tenant's blocks that overlap the window (0,0: all), leaving out what a live ingester still answers for itself.  Lists anew first when an ingester names a block
- * that is not known. */
+ * that is not known, or has published further than it had at the last listing. */
 MUST_CHECK enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns,
                                 uint64_t end_ns, const struct blocks_coverage *coverage,
                                 uint32_t coverage_count, struct arena *a, struct blocks_set *ret);
