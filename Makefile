@@ -115,6 +115,12 @@ $$(O)/bin/$(1): $$(O)/$(1)/main.c.o $$(O)/lib$(1).a $$(O)/libcommon.a
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rules,$(r))))
 
+# Wrong on purpose: this ingester acknowledges before it syncs.  The durability tests must catch it.
+$(O)/wrong/ingester: ingester/commit.c $(O)/ingester/main.c.o $(O)/libingester.a $(O)/libcommon.a
+	@mkdir -p $(dir $@)
+	$(Q)$(CC) $(CFLAGS) -DVIVACE_WRONG_ACK_BEFORE_SYNC -c $< -o $@.commit.o
+	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $(O)/ingester/main.c.o $@.commit.o $(O)/libingester.a $(O)/libcommon.a $(LIBS)
+
 # --- tests: one binary a file; a test may include anything, so every room's library is there -------
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 

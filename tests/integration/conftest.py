@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from vivace import BIN, Cluster, ROLES
+from vivace import BIN, PROMETHEUS, Cluster, Prometheus, ROLES
 
 
 def pytest_configure(config):
@@ -26,30 +26,64 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
-    setattr(item, "rep_" + outcome.get_result().when, outcome.get_result())
+    report = outcome.get_result()
+    setattr(item, "rep_" + report.when, report)
+    if report.failed:
+        item.session.failed_modules = getattr(item.session, "failed_modules", set()) | {item.module.__name__}
+
+
+class Makes:
+    """Clusters and Prometheis of one test or module.  At the end all must stop cleanly; after a failure their logs are shown and the folder is kept."""
+
+    def __init__(self, folder):
+        self.folder, self.clusters, self.targets = folder, [], []
+
+    def cluster(self, **options):
+        made = Cluster(self.folder / f"cluster-{len(self.clusters)}", **{**options, "start": False})
+        self.clusters.append(made)  # known before it starts, so that a start that fails leaves nothing running
+        return made.start() if options.get("start", True) else made
+
+    def prometheus(self):
+        if PROMETHEUS is None:
+            pytest.skip("no prometheus here (Debian package prometheus): the remote-write target is missing")
+        self.targets.append(Prometheus(self.folder / f"prometheus-{len(self.targets)}"))
+        return self.targets[-1].start()
+
+    def end(self, failed):
+        try:
+            for c in self.clusters:
+                if failed:
+                    c.close()
+                    for p in c.all():
+                        print(f"--- {p.role}-{p.index}\n{p.log()[-4000:]}")
+                else:
+                    c.stop()
+        finally:
+            for c in self.clusters:
+                c.close()
+            for t in self.targets:
+                t.stop()
+        if not failed:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
-def cluster(tmp_path, request):
-    """A factory: cluster(counts=..., config=...). On failure the processes' logs are shown and the folder is kept."""
-    made = []
+def makes(tmp_path, request):
+    made = Makes(tmp_path)
+    yield made
+    rep = [getattr(request.node, "rep_" + when, None) for when in ("setup", "call")]
+    made.end(any(r is not None and r.failed for r in rep))
 
-    def make(**options):
-        made.append(Cluster(tmp_path / f"cluster-{len(made)}", **options))
-        return made[-1]
 
-    yield make
-    failed = getattr(request.node, "rep_call", None) is not None and request.node.rep_call.failed
-    try:
-        for c in made:
-            if failed:
-                c.close()
-                for p in c.all():
-                    print(f"--- {p.role}-{p.index}\n{p.log()[-4000:]}")
-            else:
-                c.stop()
-    finally:
-        for c in made:
-            c.close()
-        if not failed:
-            shutil.rmtree(tmp_path, ignore_errors=True)
+@pytest.fixture
+def cluster(makes):
+    """A factory: cluster(counts=..., config=...)."""
+    return makes.cluster
+
+
+@pytest.fixture(scope="module")
+def module_makes(tmp_path_factory, request):
+    """The same for all tests of a file."""
+    made = Makes(tmp_path_factory.mktemp(request.module.__name__))
+    yield made
+    made.end(request.module.__name__ in getattr(request.session, "failed_modules", ()))

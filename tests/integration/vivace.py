@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VARIANT = os.environ.get("VIVACE_VARIANT", "release")
@@ -40,6 +43,8 @@ def http(url, data=None, headers=None, method=None, timeout=30):
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
+    except HTTPException as error:
+        raise OSError(f"broken answer: {error!r}") from error
 
 
 def eventually(check, seconds=10, every=0.05):
@@ -62,13 +67,17 @@ class Process:
         self.cluster, self.role, self.index, self.http_port = cluster, role, index, http_port
         self.flags, self.env, self.wrap = flags, env or {}, list(wrap)
         self.log_path = cluster.folder / f"{role}-{index}.log"
-        self.popen = None
+        self.popen, self.started, self.admin_port = None, 0.0, None
 
     def start(self, ready=True):
         command = [*self.wrap, str((self.cluster.bin or BIN) / self.role), f"-config.file={self.cluster.config_path}",
                    f"-server.http-listen-port={self.http_port}", f"-instance-id={self.role}-{self.index}", *self.flags]
-        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", **self.env}
+        # Under strace there is no leak detection (one tracer a process); preloaded libraries may come before the sanitizer's.
+        leaks = 0 if self.wrap else 1
+        env = {**os.environ, "ASAN_OPTIONS": f"detect_leaks={leaks}:abort_on_error=0:verify_asan_link_order=0",
+               "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", **self.env}
         log = open(self.log_path, "ab")
+        self.started = time.monotonic()
         self.popen = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=self.cluster.folder)
         log.close()
         if ready:
@@ -109,14 +118,14 @@ class Process:
 
 
 class Cluster:
-    """`counts`: how many of each role. `config`: extra YAML sections (merged at the top level by key)."""
+    """`counts`: how many of each role. `config`: extra YAML sections (merged at the top level by key). By role: `env`, `flags`, `wrap` (a command before)."""
 
-    def __init__(self, folder, counts=None, config=None, env=None, wrap=None, bin=None, start=True):
+    def __init__(self, folder, counts=None, config=None, env=None, wrap=None, bin=None, flags=None, start=True):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.bin = pathlib.Path(bin) if bin else None
         self.counts = {**dict.fromkeys(ROLES, 1), **(counts or {})}
-        self.env, self.wrap = env or {}, wrap or {}
+        self.env, self.wrap, self.flags = env or {}, wrap or {}, flags or {}
         self.processes = {role: [] for role in ROLES}
         self.config_path = self.folder / "tempo.yml"
         self._lay_out(config or {})
@@ -125,7 +134,7 @@ class Cluster:
 
     def _lay_out(self, extra):
         n = self.counts
-        ports = iter(free_ports(6 * sum(n.values()) + 4))
+        ports = iter(free_ports(8 * sum(n.values())))
         lanes = {role: [{lane: f"tcp://127.0.0.1:{next(ports)}" for lane in ("push", "query", "control")} for _ in range(n[role])] for role in ROLES}
         controls = {role: ",".join(l["control"] for l in lanes[role]) for role in ROLES}
         config = {
@@ -139,9 +148,12 @@ class Cluster:
         for role in ROLES:
             for i in range(n[role]):
                 own, flags = lanes[role][i], []
-                peers = {"distributor": ("ingester", "generator"), "querier": ("ingester",)}.get(role, ())
+                peers = {"distributor": ("ingester", "generator"), "querier": ("ingester",), "ingester": ("ingester",)}.get(role, ())
                 for peer in peers:
                     flags.append(f"-{peer}.members={controls[peer]}")
+                admin = next(ports) if role in ("distributor", "querier") else None
+                if admin is not None:
+                    flags.append(f"-server.admin-listen-port={admin}")
                 if role == "distributor":
                     grpc, plain = next(ports), next(ports)
                     self.otlp.append((grpc, plain))
@@ -154,12 +166,16 @@ class Cluster:
                     flags += [f"-ingester.push-listen={own['push']}", f"-ingester.query-listen={own['query']}", f"-ingester.control-listen={own['control']}",
                               f"-storage.trace.wal.path={self.folder}/wal-{i}"]
                 elif role == "querier":
-                    flags += [f"-querier.control-listen={own['control']}"]
+                    others = ",".join(controls[r] for r in ROLES if r != "querier" and n[r] > 0)
+                    flags += [f"-querier.control-listen={own['control']}", f"-querier.metrics-peers={others}"]
                 else:
                     flags += [f"-metrics-generator.push-listen={own['push']}", f"-metrics-generator.control-listen={own['control']}",
                               f"-metrics-generator.storage.path={self.folder}/generator-{i}"]
                 env = {**self.env.get("all", {}), **self.env.get(role, {})}
-                self.processes[role].append(Process(self, role, i, next(ports), flags, env, self.wrap.get(role, ())))
+                flags += self.flags.get(role, ())
+                process = Process(self, role, i, next(ports), flags, env, self.wrap.get(role, ()))
+                process.admin_port = admin
+                self.processes[role].append(process)
         self.controls = controls
         self.config_path.write_text(json.dumps(config))  # JSON is YAML
 
@@ -176,14 +192,24 @@ class Cluster:
         return self
 
     def sees_members(self, p):
+        """Every ingester (and generator, where the role asks them) is up and active by a hello of its present process."""
         status, _, body = p.get("/status/members", Accept="application/json")
         if status != 200:
             return False
-        text = body.decode()
-        # A distributor follows generators only when a processor is configured.
-        has_generators = p.role == "distributor" and "generator" in text
-        want = self.counts["ingester"] + (self.counts["generator"] if has_generators else 0)
-        return text.count('"ACTIVE"') >= want
+        for group in json.loads(body):
+            for member in group["members"]:
+                peer = next((q for q in self.processes[group["role"]] if f"{q.role}-{q.index}" == member["id"]), None)
+                if peer is None or member["state"] != "ACTIVE" or member["health"] != "up":
+                    return False
+                if member["last_hello_ms"] / 1000 > time.monotonic() - peer.started:
+                    return False
+        return True
+
+    def settle(self, *processes):
+        """After restarts: these are ready, and those that ask them see them again."""
+        for p in processes:
+            p.wait_ready()
+        eventually(lambda: all(self.sees_members(p) for p in self.processes["distributor"] + self.processes["querier"]))
 
     def stop(self):
         errors = []
@@ -283,7 +309,7 @@ class Ledger:
 
     def __init__(self, cluster, threads=4, spans=5, pause=0.0, tenant=None):
         self.cluster, self.spans, self.pause = cluster, spans, pause
-        self.acked, self.unknown, self.refused = [], [], []
+        self.acked, self.unknown, self.refused, self.errors = [], [], [], []
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.headers = {"X-Scope-OrgID": tenant} if tenant else {}
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
@@ -298,8 +324,9 @@ class Ledger:
             try:
                 status, _, _ = self.cluster.push_json(request(f"ledger-{index}", *spans), index % len(self.cluster.otlp), **self.headers)
                 kept = self.acked if status == 200 else self.refused
-            except OSError:
+            except OSError as error:
                 kept = self.unknown
+                self.errors.append(repr(error))
             with self.lock:
                 kept.append(trace_id)
             if kept is not self.acked:
@@ -312,6 +339,80 @@ class Ledger:
         for t in self.threads:
             t.join(60 * SLOW)
 
-    def missing(self, ids=None):
-        """Acknowledged traces that are not whole at the querier."""
-        return [i for i in (self.acked if ids is None else ids) if len(self.cluster.trace(i)) != self.spans]
+    def wait_for(self, more, seconds=30):
+        """Until this many further traces are acknowledged."""
+        want = len(self.acked) + more
+        eventually(lambda: len(self.acked) >= want, seconds, every=0.005)
+
+    def counts(self, ids, index=0):
+        """How many spans the querier has of each."""
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(ids, pool.map(lambda i: len(self.cluster.trace(i, index, **self.headers)), ids)))
+
+    def missing(self, ids=None, index=0):
+        """Acknowledged traces that are not whole at the querier, or have a span twice: {id: spans found}."""
+        return {i: n for i, n in self.counts(list(self.acked if ids is None else ids), index).items() if n != self.spans}
+
+    def torn(self):
+        """What was not acknowledged is there whole or not at all (each trace is one part of one request): those for which it is otherwise."""
+        return {i: n for i, n in self.counts(self.unknown + self.refused).items() if n not in (0, self.spans)}
+
+
+PROMETHEUS = shutil.which("prometheus")
+
+
+class Prometheus:
+    """The real one, as the remote-write target."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_ports(1)[0]
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.write_url = self.base + "/api/v1/write"
+        self.popen = None
+        (self.folder / "prometheus.yml").write_text(json.dumps({"global": {"scrape_interval": "1h"}, "storage": {"exemplars": {"max_exemplars": 10000}}}))
+
+    def start(self):
+        with open(self.folder / "log", "ab") as log:
+            self.popen = subprocess.Popen(
+                [PROMETHEUS, f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data",
+                 f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage"],
+                stdout=log, stderr=log, cwd=self.folder)
+
+        def ready():
+            assert self.popen.poll() is None, f"prometheus ended: {self.log()[-2000:]}"
+            return http(self.base + "/-/ready")[0] == 200
+        eventually(ready, 60)
+        return self
+
+    def log(self):
+        return (self.folder / "log").read_text(errors="replace")
+
+    def stop(self):
+        if self.popen is not None and self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(30)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+
+    def get(self, path, **params):
+        status, _, body = http(f"{self.base}{path}?{urllib.parse.urlencode(params)}")
+        answer = json.loads(body)
+        assert status == 200 and answer["status"] == "success", answer
+        return answer["data"]
+
+    def series(self, query):
+        """[(labels, value)] now."""
+        return [(r["metric"], float(r["value"][1])) for r in self.get("/api/v1/query", query=query)["result"]]
+
+    def value(self, query):
+        """The sum over what the query gives; None when it gives nothing."""
+        found = self.series(query)
+        return sum(v for _, v in found) if found else None
+
+    def exemplars(self, query):
+        now = time.time()
+        return [e for s in self.get("/api/v1/query_exemplars", query=query, start=now - 3600, end=now + 3600) for e in s["exemplars"]]

@@ -1,256 +1,332 @@
 /*
- * forgetful.c - LD_PRELOAD: a file layer that forgets unsynced bytes at the kill.
+ * forgetful.c - preloaded into a process: writes a journal of what it did to files, so that after a kill a test can take back all that no sync had
+ *               confirmed, as a power cut would (a kill alone loses nothing: the kernel's cache survives it).
  *
- * A kill alone can not show whether bytes were synced: the page cache survives the process.  Here the bytes written to files whose names
- * end in FORGETFUL_SUFFIX (".wal" without it) stay in this process's memory until fdatasync or fsync of that file; a SIGKILL takes them along, as a
- * power cut would.  FORGETFUL_LOG=file counts what was kept back, so that a test can see that this layer was at work.
- *
- * Limits:  only writing is modelled: such a file must not be read or sized by the process that writes it before it is synced.  Names of files are not forgotten.
+ * Shape:   FORGETFUL_ROOT: only paths below these folders (parted by colons) count.  FORGETFUL_JOURNAL: one line an event, fields parted by tabs:
+ *            C path            created (its name is not durable until the folder is synced)
+ *            M path            folder made
+ *            W id path off len a write begins;  w id: it is done
+ *            T path len        cut or extended
+ *            s id path         a sync of a file or folder begins;  S id: it succeeded
+ *            R from to         renamed
+ *            L from to         linked
+ *            U path kept       removed; "kept" is another name of the file beside the journal
+ *          tests/integration/forgetful.py reads it.
+ * Threads: any; a line is one write with O_APPEND.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { FD_MAX = 65536 };
+#define LINE_BYTES (2 * PATH_MAX + 128)
 
-struct piece {
-    struct piece *next;
-    off_t offset;
-    size_t len;
-    uint8_t bytes[];
-};
+static atomic_ulong next_id = 1;
 
-static struct {
-    bool is_forgetful;
-    struct piece *first, **last;
-} files[FD_MAX];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+#define REAL(name, type) ((type)real_of(#name))
 
-/* dlsym gives an object pointer; a union makes a function of it without a cast that ISO C does not have. */
-#define REAL(name, type)                     \
-    static type real;                        \
-    if (real == NULL) {                      \
-        union {                              \
-            void *p;                         \
-            type f;                          \
-        } u = {.p = dlsym(RTLD_NEXT, name)}; \
-        real = u.f;                          \
+static void *real_of(const char *name)
+{
+    void *f = dlsym(RTLD_NEXT, name);
+
+    if (f == NULL)
+        abort();
+    return f;
+}
+
+static bool is_watched(const char *path)
+{
+    for (const char *r = getenv("FORGETFUL_ROOT"); r != NULL && *r != '\0';) {
+        size_t len = strcspn(r, ":");
+
+        if (strncmp(path, r, len) == 0 && (path[len] == '/' || path[len] == '\0'))
+            return true;
+        r += len + (r[len] == ':');
     }
-
-typedef int open_fn(const char *, int, ...);
-typedef ssize_t pwritev_fn(int, const struct iovec *, int, off_t);
-typedef ssize_t pwrite_fn(int, const void *, size_t, off_t);
-typedef int fd_fn(int);
-typedef int truncate_fn(int, off_t);
-
-int open64(const char *path, int flags, ...);
-ssize_t pwritev64(int fd, const struct iovec *iov, int count, off_t offset);
-ssize_t pwrite64(int fd, const void *data, size_t len, off_t offset);
-int ftruncate64(int fd, off_t len);
-
-static void note(int fd, const char *path, int flags)
-{
-    const char *suffix = getenv("FORGETFUL_SUFFIX");
-    size_t n = strlen(path), k;
-
-    if (suffix == NULL)
-        suffix = ".wal";
-    k = strlen(suffix);
-    if (fd < 0 || fd >= FD_MAX)
-        return;
-    (void)pthread_mutex_lock(&lock);
-    files[fd].is_forgetful =
-        (flags & O_ACCMODE) != O_RDONLY && n >= k && strcmp(path + n - k, suffix) == 0;
-    (void)pthread_mutex_unlock(&lock);
+    return false;
 }
 
-int open(const char *path, int flags, ...)
+static bool path_of_fd(int fd, char *ret)
 {
-    REAL("open", open_fn *)
-    va_list ap;
+    char link_path[64];
 
-    va_start(ap, flags);
-    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
-    int fd = real(path, flags, mode);
-    note(fd, path, flags);
-    return fd;
-}
-
-int open64(const char *path, int flags, ...)
-{
-    va_list ap;
-
-    va_start(ap, flags);
-    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
-    return open(path, flags, mode);
-}
-
-static bool is_forgetful(int fd)
-{
-    if (fd < 0 || fd >= FD_MAX)
+    (void)snprintf(link_path, sizeof link_path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link_path, ret, PATH_MAX - 1);
+    if (n <= 0)
         return false;
-    (void)pthread_mutex_lock(&lock);
-    bool is = files[fd].is_forgetful;
-    (void)pthread_mutex_unlock(&lock);
-    return is;
+    ret[n] = '\0';
+    return is_watched(ret);
 }
 
-static ssize_t keep(int fd, const struct iovec *iov, int count, off_t offset)
+static bool absolute(int dir, const char *path, char *ret)
 {
-    size_t len = 0;
+    char base[PATH_MAX] = "";
+
+    if (path[0] == '/') {
+        (void)snprintf(ret, PATH_MAX, "%s", path);
+        return is_watched(ret);
+    }
+    if (dir == AT_FDCWD ? getcwd(base, sizeof base) == NULL : !path_of_fd(dir, base))
+        return false;
+    int n = snprintf(ret, PATH_MAX, "%s/%s", base, path);
+    return n > 0 && n < PATH_MAX && is_watched(ret);
+}
+
+static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void note(const char *format, ...)
+{
+    static atomic_int journal = -1;
+    char line[LINE_BYTES];
+    va_list ap;
+    int saved = errno, fd = atomic_load(&journal);
+
+    if (fd < 0) {
+        const char *path = getenv("FORGETFUL_JOURNAL");
+        fd = path == NULL ? -1
+                          : REAL(open, int (*)(const char *, int, ...))(
+                                path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+        if (fd < 0)
+            abort();
+        int none = -1;
+        if (!atomic_compare_exchange_strong(&journal, &none, fd)) {
+            (void)close(fd);
+            fd = none;
+        }
+    }
+    va_start(ap, format);
+    int n = vsnprintf(line, sizeof line, format, ap);
+    va_end(ap);
+    if (n < 0 || n >= (int)sizeof line ||
+        REAL(write, ssize_t(*)(int, const void *, size_t))(fd, line, (size_t)n) != n)
+        abort(); /* a journal with a gap would prove nothing */
+    errno = saved;
+}
+
+static unsigned long begin_write(int fd, off_t at, size_t len)
+{
+    char path[PATH_MAX];
+    int saved = errno;
+    unsigned long id = 0;
+
+    if (path_of_fd(fd, path)) {
+        struct stat st;
+        if (at < 0 && fstat(fd, &st) == 0)
+            at = (fcntl(fd, F_GETFL) & O_APPEND) != 0 ? st.st_size : lseek(fd, 0, SEEK_CUR);
+        id = atomic_fetch_add(&next_id, 1);
+        note("W\t%lu\t%s\t%lld\t%zu\n", id, path, (long long)at, len);
+    }
+    errno = saved;
+    return id;
+}
+
+static void end_write(unsigned long id)
+{
+    if (id != 0)
+        note("w\t%lu\n", id);
+}
+
+static size_t iov_bytes(const struct iovec *iov, int count)
+{
+    size_t n = 0;
 
     for (int i = 0; i < count; i++)
-        len += iov[i].iov_len;
-    struct piece *p = malloc(sizeof *p + len);
-    if (p == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
-    *p = (struct piece){.offset = offset, .len = len};
-    size_t at = 0;
-    for (int i = 0; i < count; i++) {
-        if (iov[i].iov_len > 0)
-            memcpy(p->bytes + at, iov[i].iov_base, iov[i].iov_len);
-        at += iov[i].iov_len;
-    }
-    (void)pthread_mutex_lock(&lock);
-    if (files[fd].first == NULL)
-        files[fd].last = &files[fd].first;
-    *files[fd].last = p;
-    files[fd].last = &p->next;
-    (void)pthread_mutex_unlock(&lock);
-    return (ssize_t)len;
+        n += iov[i].iov_len;
+    return n;
 }
 
-ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+/* --- writes ------------------------------------------------------------------------------------ */
+
+ssize_t write(int fd, const void *bytes, size_t len)
 {
-    REAL("pwritev", pwritev_fn *)
-    return is_forgetful(fd) ? keep(fd, iov, count, offset) : real(fd, iov, count, offset);
+    unsigned long id = begin_write(fd, -1, len);
+    ssize_t n = REAL(write, ssize_t(*)(int, const void *, size_t))(fd, bytes, len);
+
+    end_write(id);
+    return n;
 }
 
-ssize_t pwritev64(int fd, const struct iovec *iov, int count, off_t offset)
+ssize_t writev(int fd, const struct iovec *iov, int count)
 {
-    return pwritev(fd, iov, count, offset);
+    unsigned long id = begin_write(fd, -1, iov_bytes(iov, count));
+    ssize_t n = REAL(writev, ssize_t(*)(int, const struct iovec *, int))(fd, iov, count);
+
+    end_write(id);
+    return n;
 }
 
-ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
-    REAL("pwrite", pwrite_fn *)
-    struct iovec iov;
+    unsigned long id = begin_write(fd, at, len);
+    ssize_t n = REAL(pwrite, ssize_t(*)(int, const void *, size_t, off_t))(fd, bytes, len, at);
 
-    memcpy(&iov.iov_base, &data, sizeof data);
-    iov.iov_len = len;
-    return is_forgetful(fd) ? keep(fd, &iov, 1, offset) : real(fd, data, len, offset);
+    end_write(id);
+    return n;
 }
 
-ssize_t pwrite64(int fd, const void *data, size_t len, off_t offset)
+ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t at)
 {
-    return pwrite(fd, data, len, offset);
-}
+    unsigned long id = begin_write(fd, at, iov_bytes(iov, count));
+    ssize_t n =
+        REAL(pwritev, ssize_t(*)(int, const struct iovec *, int, off_t))(fd, iov, count, at);
 
-static void tell(size_t bytes)
-{
-    const char *path = getenv("FORGETFUL_LOG");
-    char line[64];
-
-    if (path == NULL || bytes == 0)
-        return;
-    REAL("open", open_fn *)
-    int fd = real(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    int n = snprintf(line, sizeof line, "%zu\n", bytes);
-    if (fd >= 0) {
-        ssize_t wrote = write(fd, line, (size_t)n);
-        (void)wrote; /* a count for the test, nothing more */
-        REAL("close", fd_fn *)
-        (void)real(fd);
-    }
-}
-
-/* Everything kept back goes to the file; false on a write error. */
-static bool remember(int fd)
-{
-    REAL("pwrite", pwrite_fn *)
-    size_t bytes = 0;
-    bool is_good = true;
-
-    (void)pthread_mutex_lock(&lock);
-    struct piece *p = files[fd].first;
-    files[fd].first = NULL;
-    (void)pthread_mutex_unlock(&lock);
-    while (p != NULL) {
-        struct piece *next = p->next;
-        for (size_t at = 0; at < p->len && is_good;) {
-            ssize_t n = real(fd, p->bytes + at, p->len - at, p->offset + (off_t)at);
-            if (n < 0 && errno != EINTR)
-                is_good = false;
-            at += n > 0 ? (size_t)n : 0;
-        }
-        bytes += p->len;
-        free(p);
-        p = next;
-    }
-    tell(bytes);
-    return is_good;
-}
-
-static void forget(int fd)
-{
-    (void)pthread_mutex_lock(&lock);
-    struct piece *p = files[fd].first;
-    files[fd].first = NULL;
-    (void)pthread_mutex_unlock(&lock);
-    while (p != NULL) {
-        struct piece *next = p->next;
-        free(p);
-        p = next;
-    }
-}
-
-int fdatasync(int fd)
-{
-    REAL("fdatasync", fd_fn *)
-    return is_forgetful(fd) && !remember(fd) ? -1 : real(fd);
-}
-
-int fsync(int fd)
-{
-    REAL("fsync", fd_fn *)
-    return is_forgetful(fd) && !remember(fd) ? -1 : real(fd);
+    end_write(id);
+    return n;
 }
 
 int ftruncate(int fd, off_t len)
 {
-    REAL("ftruncate", truncate_fn *)
-    if (is_forgetful(fd))
-        forget(fd); /* the log only takes back what it has not synced */
-    return real(fd, len);
+    char path[PATH_MAX];
+    int rc = REAL(ftruncate, int (*)(int, off_t))(fd, len);
+
+    if (rc == 0 && path_of_fd(fd, path))
+        note("T\t%s\t%lld\n", path, (long long)len);
+    return rc;
 }
 
-int ftruncate64(int fd, off_t len)
-{
-    return ftruncate(fd, len);
-}
+/* --- syncs ------------------------------------------------------------------------------------- */
 
-/* Closed without a sync: the bytes are never seen again, as if the power had gone before the kernel wrote them. */
-int close(int fd)
+static int sync_with(int fd, int (*real)(int))
 {
-    REAL("close", fd_fn *)
-    if (is_forgetful(fd)) {
-        forget(fd);
-        (void)pthread_mutex_lock(&lock);
-        files[fd].is_forgetful = false;
-        (void)pthread_mutex_unlock(&lock);
+    char path[PATH_MAX];
+    unsigned long id = 0;
+
+    if (path_of_fd(fd, path)) {
+        id = atomic_fetch_add(&next_id, 1);
+        note("s\t%lu\t%s\n", id, path);
     }
-    return real(fd);
+    int rc = real(fd);
+    if (rc == 0 && id != 0)
+        note("S\t%lu\n", id);
+    return rc;
+}
+
+int fdatasync(int fd)
+{
+    return sync_with(fd, REAL(fdatasync, int (*)(int)));
+}
+
+int fsync(int fd)
+{
+    return sync_with(fd, REAL(fsync, int (*)(int)));
+}
+
+/* --- names ------------------------------------------------------------------------------------- */
+
+static void note_open(int dir, const char *path, int flags, bool was_there)
+{
+    char full[PATH_MAX];
+
+    if (!absolute(dir, path, full))
+        return;
+    if (!was_there)
+        note("C\t%s\n", full);
+    else if ((flags & O_TRUNC) != 0)
+        note("T\t%s\t0\n", full);
+}
+
+static int open_with(int dir, const char *path, int flags, mode_t mode)
+{
+    bool is_making = (flags & O_CREAT) != 0;
+    int saved = errno;
+    bool was_there = is_making && faccessat(dir, path, F_OK, AT_EACCESS) == 0;
+
+    errno = saved;
+    int fd = REAL(openat, int (*)(int, const char *, int, ...))(dir, path, flags, mode);
+    if (fd >= 0 && (is_making || (flags & O_TRUNC) != 0))
+        note_open(dir, path, flags, was_there || !is_making);
+    return fd;
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list ap;
+
+    va_start(ap, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_with(AT_FDCWD, path, flags, mode);
+}
+
+int openat(int dir, const char *path, int flags, ...)
+{
+    va_list ap;
+
+    va_start(ap, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_with(dir, path, flags, mode);
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    char full[PATH_MAX];
+    int rc = REAL(mkdir, int (*)(const char *, mode_t))(path, mode);
+
+    if (rc == 0 && absolute(AT_FDCWD, path, full))
+        note("M\t%s\n", full);
+    return rc;
+}
+
+int rename(const char *from, const char *to)
+{
+    char full_from[PATH_MAX], full_to[PATH_MAX];
+    int rc = REAL(rename, int (*)(const char *, const char *))(from, to);
+
+    if (rc == 0 && absolute(AT_FDCWD, from, full_from) && absolute(AT_FDCWD, to, full_to))
+        note("R\t%s\t%s\n", full_from, full_to);
+    return rc;
+}
+
+int link(const char *from, const char *to)
+{
+    char full_from[PATH_MAX], full_to[PATH_MAX];
+    int rc = REAL(link, int (*)(const char *, const char *))(from, to);
+
+    if (rc == 0 && absolute(AT_FDCWD, from, full_from) && absolute(AT_FDCWD, to, full_to))
+        note("L\t%s\t%s\n", full_from, full_to);
+    return rc;
+}
+
+/* The file gets another name first, so that a removal that no sync confirmed can be undone. */
+static bool keep(const char *full, char *ret_kept)
+{
+    struct stat st;
+
+    (void)snprintf(ret_kept, PATH_MAX, "%s.kept-%d-%lu", getenv("FORGETFUL_JOURNAL"), (int)getpid(),
+                   atomic_fetch_add(&next_id, 1));
+    return lstat(full, &st) == 0 && S_ISREG(st.st_mode) &&
+           REAL(link, int (*)(const char *, const char *))(full, ret_kept) == 0;
+}
+
+int unlinkat(int dir, const char *path, int flags)
+{
+    char full[PATH_MAX], kept[PATH_MAX] = "";
+    int saved = errno;
+    bool is_ours = absolute(dir, path, full);
+    bool is_kept = is_ours && keep(full, kept);
+
+    errno = saved;
+    int rc = REAL(unlinkat, int (*)(int, const char *, int))(dir, path, flags);
+    if (rc == 0 && is_ours)
+        note("U\t%s\t%s\n", full, is_kept ? kept : "-");
+    return rc;
+}
+
+int unlink(const char *path)
+{
+    return unlinkat(AT_FDCWD, path, 0);
+}
+
+int rmdir(const char *path)
+{
+    return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
 }
