@@ -319,9 +319,10 @@ static enum err blocks_around(struct search_ctx *ctx, const struct engine_query 
                        ctx->arena, ret);
 }
 
-/* Traces that lie in several places, as far as can be known before the ingesters are asked. */
+/* Traces that lie in several places, as far as can be known before the ingesters are asked; `ret_flagged`: those that may. */
 static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
-                           struct blocks_set *set, struct search_ids *ids)
+                           struct blocks_set *set, struct search_ids *ids,
+                           struct search_ids *ret_flagged)
 {
     enum err e = flagged_live(ctx, q->start_ns, q->end_ns, ids);
 
@@ -329,14 +330,17 @@ static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
         e = blocks_around(ctx, q, &(struct search_coverage){0}, set);
     if (e == ERR_OK)
         e = flagged_blocks(ctx, set, ids);
+    for (uint32_t i = 0; i < ids->count && e == ERR_OK; i++)
+        e = search_ids_add(ret_flagged, ctx->arena, ids->ids[i]);
     if (e == ERR_OK)
         e = search_keep_split(ctx, set, ids);
     return e;
 }
 
-/* Adds what blocks flag that came while the ingesters were being asked. */
+/* With blocks that came, or were told of, while the ingesters were being asked: what they flag, and what was flagged before, may lie in several places now. */
 static enum err split_update(struct search_ctx *ctx, const struct blocks_set *before,
-                             const struct blocks_set *now, struct search_ids *ids)
+                             const struct blocks_set *now, const struct search_ids *flagged,
+                             struct search_ids *ids)
 {
     struct blocks_set fresh = {.blocks = ARENA_ARRAY(ctx->arena, struct block *, now->count)};
     struct search_ids more = {0};
@@ -350,7 +354,11 @@ static enum err split_update(struct search_ctx *ctx, const struct blocks_set *be
         if (!is_known)
             fresh.blocks[fresh.count++] = now->blocks[i];
     }
+    if (fresh.count == 0)
+        return ERR_OK;
     enum err e = flagged_blocks(ctx, &fresh, &more);
+    for (uint32_t i = 0; i < flagged->count && e == ERR_OK; i++)
+        e = search_ids_add(&more, ctx->arena, flagged->ids[i]);
     if (e == ERR_OK)
         e = search_keep_split(ctx, now, &more);
     for (uint32_t i = 0; i < more.count && e == ERR_OK; i++)
@@ -382,7 +390,7 @@ static enum err search_finish(struct search_ctx *ctx, const struct engine_query 
 enum err search_run(struct search_ctx *ctx, struct slice text, const struct engine_query *q,
                     struct search_result *ret)
 {
-    struct search_ids ids = {0};
+    struct search_ids ids = {0}, flagged = {0};
     struct engine_query part = *q;
     struct search_coverage coverage = {0};
     struct blocks_set before = {0}, now = {0};
@@ -392,7 +400,7 @@ enum err search_run(struct search_ctx *ctx, struct slice text, const struct engi
     assert(q->exclude_count == 0);
     if (parts == NULL)
         return arena_err(ctx->arena);
-    enum err e = split_find(ctx, q, &before, &ids);
+    enum err e = split_find(ctx, q, &before, &ids, &flagged);
     part.exclude = ids.ids;
     part.exclude_count = ids.count;
     if (e == ERR_OK)
@@ -401,7 +409,7 @@ enum err search_run(struct search_ctx *ctx, struct slice text, const struct engi
         e = blocks_around(ctx, q, &coverage, &now);
     ctx->missing += now.unreadable;
     if (e == ERR_OK)
-        e = split_update(ctx, &before, &now, &ids);
+        e = split_update(ctx, &before, &now, &flagged, &ids);
     if (e == ERR_OK)
         e = search_finish(ctx, q, &ids, &now, parts, coverage.count, ret);
     blocks_give(&before);
