@@ -2,16 +2,6 @@
 import os
 import pathlib
 import shutil
-import subprocess
-
-SOURCE = pathlib.Path(__file__).resolve().parents[1] / "lib" / "preload" / "forgetful.c"
-
-
-def build(folder):
-    out = pathlib.Path(folder) / "forgetful.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", out, SOURCE, "-ldl"], check=True)
-    return out
-
 
 class File:
     def __init__(self, durable):

@@ -192,9 +192,18 @@ def test_each_ack_follows_the_sync_of_its_bytes(makes):
 
 # --- second proof: what no sync confirmed is forgotten at the kill --------------------------------------
 
+def make(target):
+    """Builds something beside the binaries, with what they were built of."""
+    variant, base = BIN.parent.name, BIN.parent.parent
+    path = base / variant / target
+    made = subprocess.run(["make", "-C", ROOT, "--no-print-directory", f"VARIANT={variant}", f"B={base}", path], capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return path
+
+
 @pytest.fixture(scope="session")
-def forgetful_library(tmp_path_factory):
-    return forgetful.build(tmp_path_factory.mktemp("forgetful"))
+def forgetful_library():
+    return make("forgetful.so")
 
 
 def power_cuts(makes, library, rng, count, bin=None, flush=True):
@@ -232,14 +241,10 @@ def test_power_cuts_lose_nothing_acknowledged(makes, forgetful_library, rng):
 @pytest.fixture(scope="session")
 def wrong_build(tmp_path_factory):
     """The four binaries, the ingester among them built to acknowledge before it syncs."""
-    folder = tmp_path_factory.mktemp("wrong") / "bin"
+    folder, wrong = tmp_path_factory.mktemp("wrong") / "bin", make("wrong/ingester")
     folder.mkdir()
-    variant, base = BIN.parent.name, BIN.parent.parent
-    made = subprocess.run(["make", "-C", ROOT, "--no-print-directory", f"VARIANT={variant}", f"B={base}", f"{base}/{variant}/wrong/ingester"],
-                          capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
     for role in ROLES:
-        (folder / role).symlink_to(base / variant / "wrong" / "ingester" if role == "ingester" else BIN / role)
+        (folder / role).symlink_to(wrong if role == "ingester" else BIN / role)
     return folder
 
 

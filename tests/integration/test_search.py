@@ -269,15 +269,20 @@ def test_blocks_are_cut_by_themselves_and_nothing_flickers(cluster):
                         "storage": {"trace": {"blocklist_poll": "200ms"}}})
     data = Data()
     known = []
-    for trace_id in data.traces:
+
+    def all_there():
+        answer = {t["traceID"]: t["spanSets"][0]["matched"] for t in c.search("{}", limit=100)}
+        want = {i: len(data.traces[i]) for i in known}
+        if answer != want:  # not an assertion, which `eventually` would try again
+            pytest.fail(f"{answer.items() ^ want.items()}")
+    for k, trace_id in enumerate(data.traces):
         for body in data.requests([trace_id]):
             assert c.push_json(body)[0] == 200
         known.append(trace_id)
-        answer = c.search("{}", limit=100)
-        assert sorted(t["traceID"] for t in answer) == sorted(known)
-        assert all(t["spanSets"][0]["matched"] == len(data.traces[t["traceID"]]) for t in answer)
-    eventually(lambda: c.ingester.metric("tempo_ingester_live_traces") == 0, 20)
-    assert c.ingester.metric("tempo_ingester_blocks_flushed_total") >= 2
+        all_there()
+        if k % 10 == 9:  # until they are all in blocks
+            eventually(lambda: all_there() or c.ingester.metric("tempo_ingester_live_traces") == 0, 20, every=0)
+    assert c.ingester.metric("tempo_ingester_blocks_flushed_total") >= 4
     answer = c.search("{}", limit=100)
     assert [t["traceID"] for t in answer] == list(reversed(data.traces))
     assert all(t["spanSets"][0]["matched"] == len(data.traces[t["traceID"]]) for t in answer)
@@ -304,6 +309,21 @@ def test_late_spans_join_their_trace(cluster):
             assert t["spanSets"][0]["matched"] == matched, q
         assert c.search('{} | count() < 3') == []
         c.flush()
+
+
+def test_the_first_question_after_a_flush_is_right(cluster):
+    """Spans that came after their trace was flushed are joined with it at once, not only when the block is known."""
+    c = cluster(config={"storage": {"trace": {"blocklist_poll": "1h"}}})
+    for r in range(8):
+        ids = ["b" + os.urandom(16).hex()[1:] for _ in range(4)]
+        for n in range(4):
+            for trace_id in ids:
+                root = trace_id[:16]
+                assert c.push_json(request(f"s{r}", span(trace_id, root if n == 0 else os.urandom(8).hex(), parent=root if n else "")))[0] == 200
+            if n == 1:
+                c.flush()
+        for _ in range(2):
+            assert [t["spanSets"][0]["matched"] for t in c.search(f'{{ resource.service.name = "s{r}" }}')] == [4] * 4
 
 
 def test_retention_deletes_blocks(cluster):
