@@ -80,6 +80,9 @@ static void labels_write_all(const struct collect *c, struct buf *out, const cha
     unsigned extra_count = le.len != 0 ? 2 : 1, x = 0;
 
     for (unsigned i = 0; i < c->label_count; i++) {
+        if (slice_eq(c->labels[i].name, extra[0].name) ||
+            (extra_count == 2 && slice_eq(c->labels[i].name, extra[1].name)))
+            continue; /* a name twice would have the whole request refused */
         while (x < extra_count && slice_cmp(extra[x].name, c->labels[i].name) < 0) {
             label_write(out, extra[x].name, extra[x].value);
             x++;
@@ -171,6 +174,7 @@ static void spans_write(struct collect *c, const struct series_set *s, struct se
     const struct span_metrics *m = &c->tenant->spans;
 
     c->is_zero = (e->announced & SERIES_ANNOUNCED_ALL) == 0;
+    e->announcing = SERIES_ANNOUNCED_ALL;
     if (m->has_calls)
         series_write(c, "traces_spanmetrics_calls_total", SLICE_NONE, e->counters[0], NULL);
     if (m->has_size)
@@ -178,12 +182,12 @@ static void spans_write(struct collect *c, const struct series_set *s, struct se
     if (m->has_latency)
         histogram_write(c, s, &e->histograms[0], "traces_spanmetrics_latency_bucket",
                         "traces_spanmetrics_latency_sum", "traces_spanmetrics_latency_count");
-    e->announced |= SERIES_ANNOUNCED_ALL;
 }
 
 static void edges_write(struct collect *c, const struct series_set *s, struct series_entity *e)
 {
     c->is_zero = (e->announced & SERIES_ANNOUNCED_ALL) == 0;
+    e->announcing = SERIES_ANNOUNCED_ALL;
     series_write(c, "traces_service_graph_request_total", SLICE_NONE, e->counters[0], NULL);
     histogram_write(c, s, &e->histograms[0], "traces_service_graph_request_server_seconds_bucket",
                     "traces_service_graph_request_server_seconds_sum",
@@ -191,12 +195,11 @@ static void edges_write(struct collect *c, const struct series_set *s, struct se
     histogram_write(c, s, &e->histograms[1], "traces_service_graph_request_client_seconds_bucket",
                     "traces_service_graph_request_client_seconds_sum",
                     "traces_service_graph_request_client_seconds_count");
-    e->announced |= SERIES_ANNOUNCED_ALL;
     if (e->counters[1] > 0) { /* exists from the first failure on */
         c->is_zero = (e->announced & SERIES_ANNOUNCED_FAILURES) == 0;
         series_write(c, "traces_service_graph_request_failed_total", SLICE_NONE, e->counters[1],
                      NULL);
-        e->announced |= SERIES_ANNOUNCED_FAILURES;
+        e->announcing |= SERIES_ANNOUNCED_FAILURES;
     }
 }
 
@@ -210,6 +213,48 @@ static enum err entity_write(void *arg, struct series_set *s, struct series_enti
     else
         edges_write(c, s, e);
     return c->samples >= c->o->samples_per_request ? request_done(c) : ERR_OK;
+}
+
+static enum err entity_settle(void *arg, struct series_set *s, struct series_entity *e)
+{
+    const bool *is_kept = arg;
+
+    (void)s;
+    if (*is_kept)
+        e->announced |= e->announcing;
+    e->announcing = 0;
+    return ERR_OK;
+}
+
+static enum err entity_mark(void *arg, struct series_set *s, struct series_entity *e)
+{
+    (void)arg;
+    e->announced |= SERIES_ANNOUNCED_ALL;
+    if (s->kind == SERIES_EDGE && e->counters[1] > 0)
+        e->announced |= SERIES_ANNOUNCED_FAILURES;
+    return ERR_OK;
+}
+
+void collect_mark(struct tenant *t)
+{
+    enum err e = ERR_OK;
+
+    if (t->has_spans)
+        e = series_each(&t->spans.series, entity_mark, NULL);
+    if (e == ERR_OK && t->has_graph)
+        e = series_each(&t->graph.series, entity_mark, NULL);
+    assert(e == ERR_OK); /* entity_mark has no other answer */
+}
+
+void collect_settle(struct tenant *t, bool is_kept)
+{
+    enum err e = ERR_OK;
+
+    if (t->has_spans)
+        e = series_each(&t->spans.series, entity_settle, &is_kept);
+    if (e == ERR_OK && t->has_graph)
+        e = series_each(&t->graph.series, entity_settle, &is_kept);
+    assert(e == ERR_OK); /* entity_settle has no other answer */
 }
 
 enum err collect_run(struct tenant *t, const struct collect_options *o)

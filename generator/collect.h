@@ -25,7 +25,10 @@ struct collect_options {
     collect_fn *done;
     void *arg;
 };
-/* Writes all series of a tenant; exemplars are cleared when written. */
+/* Writes all series of a tenant; exemplars are cleared when written.  Then collect_settle tells whether the requests were kept: if not, what
+ * was new is new again. */
 MUST_CHECK enum err collect_run(struct tenant *t, const struct collect_options *o);
+void collect_settle(struct tenant *t, bool is_kept);
+void collect_mark(struct tenant *t); /* all its series have been written before */
 
 #endif

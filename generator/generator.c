@@ -34,6 +34,19 @@ static void push_handle(void *arg, struct rpc_req *req)
         intake_push(g->intake, req);
 }
 
+/* A target's folder goes by its URL; of several with one URL the later ones are numbered. */
+static int target_dir(const struct config *c, unsigned target, char *ret, size_t len)
+{
+    uint64_t id = hash_plain(slice_str(c->remote_write[target].url));
+    unsigned same = 0;
+
+    for (unsigned i = 0; i < target; i++)
+        same += strcmp(c->remote_write[i].url, c->remote_write[target].url) == 0;
+    if (same == 0)
+        return snprintf(ret, len, "%s/queue/%016" PRIx64, c->generator_path, id);
+    return snprintf(ret, len, "%s/queue/%016" PRIx64 "-%u", c->generator_path, id, same);
+}
+
 static enum err targets_open(struct generator *g, struct err_detail *detail)
 {
     const struct config *c = g->app->config;
@@ -44,8 +57,7 @@ static enum err targets_open(struct generator *g, struct err_detail *detail)
         return ERR_NOMEM;
     for (unsigned i = 0; i < c->remote_write_count; i++) {
         char dir[PATH_BYTES];
-        uint64_t id = hash_plain(slice_str(c->remote_write[i].url));
-        int n = snprintf(dir, sizeof dir, "%s/queue/%016" PRIx64, c->generator_path, id);
+        int n = target_dir(c, i, dir, sizeof dir);
         if (n < 0 || (size_t)n >= sizeof dir - 64)
             return err_detail_set(detail, ERR_INVALID,
                                   "metrics_generator.storage.path is too long");

@@ -1,5 +1,6 @@
 #include "generator/intake.h"
 
+#include "common/base/crc32c.h"
 #include "common/base/reader.h"
 #include "common/codec/otlp.h"
 #include "common/obs/log.h"
@@ -20,7 +21,8 @@ enum {
     PATH_BYTES = 4096,
     GROUP_MAX = 512,
     FILE_BYTES_MAX = 192 * 1024 * 1024,
-    SAMPLES_PER_REQUEST = 2000
+    SAMPLES_PER_REQUEST = 2000,
+    COLLECTED_BYTES = 24
 };
 #define PUSH_BYTES_MAX      ((size_t)64 * 1024 * 1024)
 #define CHECKPOINT_EVERY_NS (60 * NS_PER_S)
@@ -44,16 +46,19 @@ struct intake {
     struct queue queue;
     pthread_t thread;
     int lock_fd;
-    char wal_dir[PATH_BYTES], checkpoint_path[PATH_BYTES];
+    char wal_dir[PATH_BYTES], checkpoint_path[PATH_BYTES], collected_path[PATH_BYTES];
     atomic_bool is_ready, is_draining;
     /* The intake thread's. */
     struct wal *wal;
     struct tenant *tenants;
     struct batches batches;
     uint64_t last_lsn, saved_lsn;
+    uint64_t collected_lsn; /* the last collection had all up to here, at collected_ns */
+    int64_t collected_ns;
+    bool is_marked; /* of the replay: what the last collection had is marked as written */
     int64_t next_collect_ns, next_checkpoint_ns;
-    struct buf *files; /* being put together, one per queue */
-    struct slice collecting;
+    struct buf *files;                      /* being put together, one per queue */
+    uint32_t requests, samples_per_request; /* of the collection under way */
     struct metric_cell *pushes, *repeats, *collections, *collection_errors, *lost;
 };
 
@@ -82,7 +87,8 @@ static bool push_parse(struct slice message, struct push_fields *ret)
         }
     }
     *ret = f;
-    return !reader_failed(&r) && f.batch_id.len == BATCHES_ID_BYTES;
+    return !reader_failed(&r) && f.batch_id.len == BATCHES_ID_BYTES && f.received_ns >= 0 &&
+           app_tenant_check(f.tenant, NULL) == ERR_OK;
 }
 
 static enum err tenant_get(void *arg, const char *name, struct tenant **ret)
@@ -105,30 +111,113 @@ static enum err tenant_get(void *arg, const char *name, struct tenant **ret)
     return ERR_OK;
 }
 
-/* Counts one logged push. */
+/* Counts one logged push.  The batch id is kept by our own clock: a sender's may be anywhere. */
 static enum err frame_take(struct intake *in, const struct wal_frame *f)
 {
     char name[WAL_TENANT_BYTES_MAX + 1];
     struct tenant *t;
 
-    if (f->tenant.len > WAL_TENANT_BYTES_MAX)
+    if (f->tenant.len == 0 || f->tenant.len > WAL_TENANT_BYTES_MAX)
         return ERR_INVALID;
     memcpy(name, f->tenant.ptr, f->tenant.len);
     name[f->tenant.len] = '\0';
-    batches_add(&in->batches, f->batch_id, f->part, f->received_ns);
+    batches_add(&in->batches, f->batch_id, f->part, clock_wall_ns(in->o.app->clock));
     in->last_lsn = f->lsn;
     enum err e = tenant_get(in, name, &t);
     return e == ERR_OK ? tenant_take(t, f->payload, f->received_ns) : e;
 }
 
+/* "VGL1", u32 crc32c of the rest, u64 lsn, u64 time: what the last collection had.  Without it a series that was written before a kill would be
+ * written as 0 again after it, which Prometheus takes for a reset. */
+static void collected_save(struct intake *in, uint64_t lsn, int64_t now_ns)
+{
+    struct buf b;
+
+    if (lsn == in->collected_lsn)
+        return;
+    buf_init(&b, COLLECTED_BYTES);
+    buf_append_str(&b, "VGL1");
+    buf_append_le32(&b, 0);
+    buf_append_le64(&b, lsn);
+    buf_append_le64(&b, (uint64_t)now_ns);
+    enum err e = buf_err(&b);
+    if (e == ERR_OK) {
+        le32_write(b.ptr + 4, crc32c(slice_sub(buf_slice(&b), 8, b.len)));
+        e = fs_replace(in->collected_path, buf_slice(&b));
+    }
+    buf_release(&b);
+    if (e == ERR_OK)
+        in->collected_lsn = lsn;
+    else
+        metric_inc(in->collection_errors);
+}
+
+static void collected_load(struct intake *in)
+{
+    struct buf b;
+
+    buf_init(&b, COLLECTED_BYTES);
+    if (fs_read_file(in->collected_path, &b) == ERR_OK && b.len == COLLECTED_BYTES) {
+        struct reader r = reader_of(buf_slice(&b));
+        struct slice magic = reader_take(&r, 4);
+        uint32_t crc = reader_le32(&r);
+        if (slice_eq(magic, SLICE_LIT("VGL1")) &&
+            crc == crc32c((struct slice){r.at, reader_left(&r)})) {
+            in->collected_lsn = reader_le64(&r);
+            in->collected_ns = (int64_t)reader_le64(&r);
+        }
+    }
+    buf_release(&b);
+}
+
+/* The state is where the last collection found it: does again what that one did to it. */
+static void collected_mark(struct intake *in)
+{
+    for (struct tenant *t = in->tenants; t != NULL && in->collected_lsn != 0; t = t->next) {
+        if (t->has_graph && service_graph_expire(&t->graph, in->collected_ns) != ERR_OK)
+            metric_inc(in->collection_errors);
+        collect_mark(t);
+    }
+    in->is_marked = true;
+}
+
 static enum err replay_frame(void *arg, const struct wal_frame *f)
 {
     struct intake *in = arg;
-    enum err e = batches_has(&in->batches, f->batch_id, f->part) ? ERR_OK : frame_take(in, f);
+    enum err e = ERR_OK;
+
+    if (!in->is_marked && f->lsn > in->collected_lsn)
+        collected_mark(in);
+    if (!batches_has(&in->batches, f->batch_id, f->part))
+        e = frame_take(in, f);
 
     if (in->last_lsn < f->lsn)
         in->last_lsn = f->lsn;
-    return e == ERR_INVALID || e == ERR_FORMAT ? ERR_OK : e;
+    if (e != ERR_OK)
+        metric_inc(in->lost); /* as when it came: a start that fails for it would fail again */
+    return ERR_OK;
+}
+
+static void tenants_drop(struct intake *in)
+{
+    while (in->tenants != NULL) {
+        struct tenant *t = in->tenants;
+        in->tenants = t->next;
+        tenant_free(t);
+    }
+}
+
+/* Without its checkpoint the state is what the log gives, and nothing of what was read before the damage. */
+static enum err checkpoint_discard(struct intake *in)
+{
+    char kept[PATH_BYTES + 16];
+
+    (void)snprintf(kept, sizeof kept, "%s.damaged", in->checkpoint_path);
+    log_error("checkpoint_damaged", LOG_STR("path", in->checkpoint_path), LOG_STR("kept_as", kept));
+    (void)rename(in->checkpoint_path, kept);
+    tenants_drop(in);
+    batches_release(&in->batches);
+    return batches_init(&in->batches);
 }
 
 static enum err state_load(struct intake *in)
@@ -137,22 +226,19 @@ static enum err state_load(struct intake *in)
     uint64_t lsn = 0;
 
     enum err e = checkpoint_load(in->checkpoint_path, &lsn, tenant_get, in, &in->batches);
-    if (e == ERR_CORRUPT) {
-        char kept[PATH_BYTES + 16];
-        (void)snprintf(kept, sizeof kept, "%s.damaged", in->checkpoint_path);
-        log_error("checkpoint_damaged", LOG_STR("path", in->checkpoint_path),
-                  LOG_STR("kept_as", kept));
-        (void)rename(in->checkpoint_path, kept);
-        e = ERR_OK;
-    }
+    if (e == ERR_CORRUPT)
+        e = checkpoint_discard(in);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
     in->last_lsn = lsn;
+    collected_load(in);
     e = fs_mkdir_all(in->wal_dir);
     if (e == ERR_OK)
         e = wal_replay(in->wal_dir, lsn, replay_frame, in, &replayed);
     if (e != ERR_OK)
         return e;
+    if (!in->is_marked)
+        collected_mark(in);
     if (in->last_lsn < replayed.last_lsn)
         in->last_lsn = replayed.last_lsn;
     log_info("generator_replayed", LOG_UINT("frames", replayed.frames),
@@ -191,14 +277,26 @@ static enum err request_queue(void *arg, enum collect_variant variant, struct sl
     for (unsigned q = 0; q < in->o.queue_count; q++)
         if (variant_of(in, q) == variant)
             send_queue_add(&in->files[q], request);
+    in->requests++;
     return ERR_OK;
+}
+
+static void collection_failed(struct intake *in, const struct tenant *t, enum err e)
+{
+    static struct log_rate rate;
+    uint64_t suppressed;
+
+    metric_inc(in->collection_errors);
+    if (log_rate_allow(&rate, 10 * NS_PER_S, &suppressed))
+        log_error("collection_failed", LOG_STR("tenant", t->name), LOG_ERR(e),
+                  LOG_UINT("suppressed", suppressed));
 }
 
 static void tenant_collect(struct intake *in, struct tenant *t, int64_t now_ns)
 {
     struct collect_options o = {.instance = in->o.app->instance_id,
                                 .now_ns = now_ns,
-                                .samples_per_request = SAMPLES_PER_REQUEST,
+                                .samples_per_request = in->samples_per_request,
                                 .done = request_queue,
                                 .arg = in};
 
@@ -207,36 +305,40 @@ static void tenant_collect(struct intake *in, struct tenant *t, int64_t now_ns)
         send_queue_begin(&in->files[q], slice_str(t->name));
         o.wants[variant_of(in, q)] = true;
     }
+    in->requests = 0;
     enum err e = collect_run(t, &o);
-    for (unsigned q = 0; q < in->o.queue_count && e == ERR_OK; q++)
-        e = send_queue_put(in->o.queues[q], &in->files[q]);
-    metric_inc(in->collections);
-    if (e != ERR_OK) {
-        metric_inc(in->collection_errors);
-        log_error("collection_failed", LOG_STR("tenant", t->name), LOG_ERR(e));
+    unsigned kept = 0;
+    /* A target whose queue can not be written does not keep the others from theirs. */
+    for (unsigned q = 0; q < in->o.queue_count && e == ERR_OK && in->requests != 0; q++) {
+        enum err put = send_queue_put(in->o.queues[q], &in->files[q]);
+        kept += put == ERR_OK;
+        if (put != ERR_OK)
+            collection_failed(in, t, put);
     }
+    collect_settle(t, kept != 0);
+    metric_inc(in->collections);
+    if (e != ERR_OK)
+        collection_failed(in, t, e);
 }
 
-static void collect_all(struct intake *in, int64_t now_ns)
+static void tenant_round(struct intake *in, struct tenant *t, int64_t now_ns)
 {
-    for (struct tenant *t = in->tenants; t != NULL; t = t->next) {
-        if (t->has_graph && service_graph_expire(&t->graph, now_ns) != ERR_OK)
-            metric_inc(in->collection_errors);
-        if (in->o.queue_count != 0 && !in->config->disable_collection)
-            tenant_collect(in, t, now_ns);
-        if (t->has_spans)
-            series_expire(&t->spans.series, now_ns - in->config->stale_duration_ns);
-        if (t->has_graph)
-            series_expire(&t->graph.series, now_ns - in->config->stale_duration_ns);
-        tenant_update_metrics(t);
-    }
+    if (t->has_graph && service_graph_expire(&t->graph, now_ns) != ERR_OK)
+        metric_inc(in->collection_errors);
+    if (in->o.queue_count != 0 && !in->config->disable_collection)
+        tenant_collect(in, t, now_ns);
+    if (t->has_spans)
+        series_expire(&t->spans.series, now_ns - in->config->stale_duration_ns);
+    if (t->has_graph)
+        series_expire(&t->graph.series, now_ns - in->config->stale_duration_ns);
+    tenant_update_metrics(t);
 }
 
 /* Answers of a group: the push, its frame, and what it gets. */
 struct member_of_group {
     struct push *push;
     enum err err;
-    bool is_new;
+    bool is_logged; /* by this group, itself or as the same push before it: gets the log's answer */
 };
 
 /* Makes frames of the group's new pushes.  Errors are the pushes' own. */
@@ -256,13 +358,14 @@ static uint32_t group_frames(struct intake *in, struct member_of_group *group, u
         }
         bool is_repeat = batches_has(&in->batches, f.batch_id.ptr, f.part);
         for (uint32_t k = 0; k < n && !is_repeat; k++)
-            is_repeat = frames[k].part == f.part &&
-                        memcmp(frames[k].batch_id, f.batch_id.ptr, BATCHES_ID_BYTES) == 0;
+            is_repeat = group[i].is_logged =
+                frames[k].part == f.part &&
+                memcmp(frames[k].batch_id, f.batch_id.ptr, BATCHES_ID_BYTES) == 0;
         if (is_repeat) {
             metric_inc(in->repeats);
             continue;
         }
-        group[i].is_new = true;
+        group[i].is_logged = true;
         frames[n] = (struct wal_frame){.kind = WAL_SPANS,
                                        .part = f.part,
                                        .received_ns = f.received_ns,
@@ -294,7 +397,7 @@ static void group_run(struct intake *in, struct member_of_group *group, uint32_t
         }
     }
     for (uint32_t i = 0; i < count; i++) {
-        enum err answer = group[i].err != ERR_OK ? group[i].err : group[i].is_new ? e : ERR_OK;
+        enum err answer = group[i].err != ERR_OK ? group[i].err : group[i].is_logged ? e : ERR_OK;
         metric_inc(in->pushes);
         rpc_reply(group[i].push->req, answer, SLICE_NONE);
         free(group[i].push);
@@ -315,6 +418,44 @@ static void pushes_run(struct intake *in, struct queue_item *item)
     }
 }
 
+/* Tenant by tenant, and what came meanwhile in between: a collection syncs files, for which no push shall wait long. */
+static void collect_all(struct intake *in)
+{
+    uint64_t lsn = in->last_lsn;
+    int64_t begun_ns = clock_wall_ns(in->o.app->clock);
+
+    for (struct tenant *t = in->tenants; t != NULL; t = t->next) {
+        tenant_round(in, t, clock_wall_ns(in->o.app->clock));
+        pushes_run(in, queue_pop_all(&in->queue, 0));
+    }
+    collected_save(in, lsn, begun_ns);
+}
+
+/* Twice, so that series which are new now have their zero and their value. */
+static void collect_last(struct intake *in)
+{
+    int64_t now_ns = clock_wall_ns(in->o.app->clock);
+
+    for (int64_t round = 0; round < 2; round++)
+        for (struct tenant *t = in->tenants; t != NULL; t = t->next)
+            tenant_round(in, t, now_ns + round * NS_PER_MS);
+    collected_save(in, in->last_lsn, now_ns);
+}
+
+/* Answers what came although there is no state to count it in. */
+static void refuse_all(struct intake *in)
+{
+    while (!atomic_load(&in->is_draining) || queue_count(&in->queue) != 0) {
+        struct queue_item *item = queue_pop_all(&in->queue, NS_PER_S), *next;
+        for (; item != NULL; item = next) {
+            struct push *p = (struct push *)item;
+            next = item->next;
+            rpc_reply(p->req, ERR_UNAVAILABLE, SLICE_NONE);
+            free(p);
+        }
+    }
+}
+
 static void intake_run(void *arg)
 {
     struct intake *in = arg;
@@ -324,6 +465,7 @@ static void intake_run(void *arg)
     if (e != ERR_OK) {
         log_error("generator_start_failed", LOG_ERR(e));
         app_fail(1);
+        refuse_all(in);
         return;
     }
     in->next_collect_ns = clock_mono_ns(clock) + in->config->collection_interval_ns;
@@ -333,18 +475,17 @@ static void intake_run(void *arg)
         int64_t left = in->next_collect_ns - clock_mono_ns(clock);
         pushes_run(in, queue_pop_all(&in->queue, left < 0 ? 0 : left < NS_PER_S ? left : NS_PER_S));
         if (clock_mono_ns(clock) >= in->next_collect_ns) {
-            collect_all(in, clock_wall_ns(clock));
+            collect_all(in);
             in->next_collect_ns += in->config->collection_interval_ns;
+            if (in->next_collect_ns < clock_mono_ns(clock)) /* late: not several at once */
+                in->next_collect_ns = clock_mono_ns(clock) + in->config->collection_interval_ns;
         }
         if (clock_mono_ns(clock) >= in->next_checkpoint_ns) {
             checkpoint(in);
             in->next_checkpoint_ns = clock_mono_ns(clock) + CHECKPOINT_EVERY_NS;
         }
     }
-    /* Twice, so that series which are new now have their zero and their value. */
-    int64_t now = clock_wall_ns(clock);
-    collect_all(in, now);
-    collect_all(in, now + NS_PER_MS);
+    collect_last(in);
     checkpoint(in);
 }
 
@@ -357,6 +498,7 @@ static enum err folders_open(struct intake *in, struct err_detail *detail)
     if (n < 0 || (size_t)n > sizeof in->wal_dir - 64)
         return err_detail_set(detail, ERR_INVALID, "metrics_generator.storage.path is too long");
     (void)snprintf(in->checkpoint_path, sizeof in->checkpoint_path, "%s/checkpoint", root);
+    (void)snprintf(in->collected_path, sizeof in->collected_path, "%s/collected", root);
     (void)snprintf(lock_path, sizeof lock_path, "%s/LOCK", root);
     enum err e = fs_mkdir_all(root);
     if (e == ERR_OK)
@@ -398,6 +540,10 @@ enum err intake_new(const struct intake_options *o, struct intake **ret,
     atomic_init(&in->is_ready, false);
     atomic_init(&in->is_draining, false);
     metrics_open(in);
+    in->samples_per_request = SAMPLES_PER_REQUEST;
+    for (unsigned q = 0; q < o->queue_count; q++)
+        if (in->config->remote_write[q].max_samples_per_send < in->samples_per_request)
+            in->samples_per_request = in->config->remote_write[q].max_samples_per_send;
     in->files = calloc(o->queue_count + 1, sizeof *in->files);
     enum err e = in->files == NULL ? ERR_NOMEM : batches_init(&in->batches);
     for (unsigned q = 0; q < o->queue_count && e == ERR_OK; q++)
@@ -441,8 +587,8 @@ void intake_drain(struct intake *in)
 {
     if (in->thread == 0)
         return;
+    queue_close(&in->queue); /* first: what got in is seen by the thread's last look */
     atomic_store(&in->is_draining, true);
-    queue_close(&in->queue);
     thread_join(in->thread);
     in->thread = 0;
 }
@@ -452,11 +598,7 @@ void intake_free(struct intake *in)
     if (in == NULL)
         return;
     intake_drain(in);
-    while (in->tenants != NULL) {
-        struct tenant *t = in->tenants;
-        in->tenants = t->next;
-        tenant_free(t);
-    }
+    tenants_drop(in);
     for (unsigned q = 0; in->files != NULL && q < in->o.queue_count; q++)
         buf_release(&in->files[q]);
     free(in->files);

@@ -1,5 +1,6 @@
 #include "generator/remote_write.h"
 
+#include "common/base/arena.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 #include "common/net/http_client.h"
@@ -14,10 +15,10 @@
 
 enum {
     FILE_BYTES_MAX = 256 * 1024 * 1024,
-    HEADERS_MAX = 64,
-    HEADER_BYTES = 1024,
+    HEADERS_OWN = 6,
     IDLE_MS = 500,
-    ANSWER_BYTES_MAX = 64 * 1024
+    LOOK_MS = 50,
+    ANSWER_BYTES_MAX = 4 * 1024 * 1024
 };
 
 struct remote_write {
@@ -29,7 +30,13 @@ struct remote_write {
     atomic_bool is_stopping;
     atomic_llong stop_mono_ns; /* when stopping: give up then */
     struct rng jitter;
-    struct metric_cell *sent, *failed, *retried, *bytes, *pending;
+    uint64_t dropped;  /* as told in the metric */
+    struct mutex lock; /* all below: the answer of the one call under way */
+    pthread_cond_t ended;
+    bool is_ended;
+    struct http_answer answer; /* without its body */
+    char answer_text[200];
+    struct metric_cell *sent, *failed, *retried, *bytes, *pending, *dropped_files;
 };
 
 static bool is_over(struct remote_write *w)
@@ -46,44 +53,80 @@ static bool has_header(const struct config_remote_write *t, const char *name)
     return false;
 }
 
-/* "Name: value" lines in `lines`; returns the NULL-terminated list in `list`. */
-static void headers_make(const struct remote_write *w, struct slice tenant,
-                         char lines[][HEADER_BYTES], const char **list)
+/* "Name: value" lines, a NULL-terminated list in the arena; NULL when that is out. */
+static const char **headers_make(const struct remote_write *w, struct slice tenant, struct arena *a)
 {
     const struct config_remote_write *t = w->target;
+    const char **list = ARENA_ARRAY(a, const char *, t->header_count + HEADERS_OWN + 1);
     unsigned n = 0;
 
-    (void)snprintf(lines[n++], HEADER_BYTES, "Content-Type: application/x-protobuf");
-    (void)snprintf(lines[n++], HEADER_BYTES, "Content-Encoding: snappy");
-    (void)snprintf(lines[n++], HEADER_BYTES, "X-Prometheus-Remote-Write-Version: 0.1.0");
-    (void)snprintf(lines[n++], HEADER_BYTES, "User-Agent: vivace-generator");
+    if (list == NULL)
+        return NULL;
+    list[n++] = "Content-Type: application/x-protobuf";
+    list[n++] = "Content-Encoding: snappy";
+    list[n++] = "X-Prometheus-Remote-Write-Version: 0.1.0";
+    list[n++] = "User-Agent: vivace-generator";
     if (t->bearer_token != NULL)
-        (void)snprintf(lines[n++], HEADER_BYTES, "Authorization: Bearer %s", t->bearer_token);
+        list[n++] = arena_printf(a, "Authorization: Bearer %s", t->bearer_token);
     if (w->config->remote_write_add_org_id_header && !slice_eq_str(tenant, "single-tenant") &&
         !has_header(t, "X-Scope-OrgID"))
-        (void)snprintf(lines[n++], HEADER_BYTES, "X-Scope-OrgID: " SLICE_FMT, SLICE_ARG(tenant));
-    for (unsigned i = 0; i < t->header_count && n < HEADERS_MAX; i++)
-        (void)snprintf(lines[n++], HEADER_BYTES, "%s: %s", t->headers[i].name, t->headers[i].value);
-    for (unsigned i = 0; i < n; i++)
-        list[i] = lines[i];
-    list[n] = NULL;
+        list[n++] = arena_printf(a, "X-Scope-OrgID: " SLICE_FMT, SLICE_ARG(tenant));
+    assert(n <= HEADERS_OWN);
+    for (unsigned i = 0; i < t->header_count; i++)
+        list[n++] = arena_printf(a, "%s: %s", t->headers[i].name, t->headers[i].value);
+    return arena_err(a) == ERR_OK ? list : NULL;
 }
 
-/* One attempt.  ERR_OK: taken.  Retryable errors: later.  Others: the target will never take it. */
-static enum err attempt(struct remote_write *w, struct slice tenant, struct slice request,
-                        struct err_detail *detail)
+static void call_ended(void *arg, const struct http_answer *answer)
 {
-    char lines[HEADERS_MAX][HEADER_BYTES];
-    const char *list[HEADERS_MAX + 1];
-    struct buf answer;
-    unsigned status = 0;
-    const struct config_remote_write *t = w->target;
+    struct remote_write *w = arg;
 
-    headers_make(w, tenant, lines, list);
-    buf_init(&answer, ANSWER_BYTES_MAX);
+    mutex_lock(&w->lock);
+    w->answer = *answer;
+    w->answer.body = SLICE_NONE;
+    (void)snprintf(w->answer_text, sizeof w->answer_text, SLICE_FMT,
+                   SLICE_ARG(slice_sub(answer->body, 0, sizeof w->answer_text - 1)));
+    w->is_ended = true;
+    (void)pthread_cond_signal(&w->ended);
+    mutex_unlock(&w->lock);
+}
+
+/* Waits for the answer, but not past the end: ERR_CANCELED then, and the call goes on until the client is freed. */
+static enum err call_wait(struct remote_write *w, struct err_detail *detail,
+                          int64_t *ret_retry_after_ns)
+{
+    enum err e = ERR_CANCELED;
+
+    mutex_lock(&w->lock);
+    while (!w->is_ended && !is_over(w))
+        (void)cond_wait(&w->ended, &w->lock, LOOK_MS * NS_PER_MS);
+    if (w->is_ended) {
+        unsigned status = w->answer.status;
+        e = w->answer.err;
+        if (e == ERR_OK && status / 100 != 2) {
+            e = status == 429 || status / 100 == 5 ? ERR_UNAVAILABLE : ERR_INVALID;
+            (void)err_detail_set(detail, e, "%u %s", status, w->answer_text);
+        } else if (e != ERR_OK) {
+            (void)err_detail_set(detail, e, "%s", w->answer.error_text);
+        }
+        *ret_retry_after_ns = w->answer.retry_after_ns;
+    }
+    mutex_unlock(&w->lock);
+    return e == ERR_TOO_LARGE ? ERR_UNAVAILABLE : e; /* its status is not known */
+}
+
+/* One attempt.  ERR_OK: taken.  Retryable errors: later.  ERR_CANCELED: stopping.  Others: the target will never take it. */
+static enum err attempt(struct remote_write *w, struct slice tenant, struct slice request,
+                        struct err_detail *detail, int64_t *ret_retry_after_ns)
+{
+    const struct config_remote_write *t = w->target;
+    struct arena a;
+
+    arena_init(&a, NULL);
+    const char **headers = headers_make(w, tenant, &a);
     struct http_call call = {.method = "POST",
                              .url = t->url,
-                             .headers = list,
+                             .headers = headers,
                              .body = request,
                              .basic_user = t->basic_user,
                              .basic_password = t->basic_password,
@@ -93,20 +136,22 @@ static enum err attempt(struct remote_write *w, struct slice tenant, struct slic
                              .insecure_skip_verify = t->insecure_skip_verify,
                              .timeout_ns = t->remote_timeout_ns,
                              .body_bytes_max = ANSWER_BYTES_MAX};
-    enum err e = http_client_call(w->client, &call, &status, &answer, detail);
-    if (e == ERR_OK && status / 100 != 2) {
-        e = status == 429 || status / 100 == 5 ? ERR_UNAVAILABLE : ERR_INVALID;
-        (void)err_detail_set(detail, e, "%u " SLICE_FMT, status,
-                             SLICE_ARG(slice_sub(buf_slice(&answer), 0, 200)));
-    }
-    buf_release(&answer);
-    return e == ERR_TOO_LARGE ? ERR_OK : e; /* an answer too long to read is an answer */
+    w->is_ended = false; /* no call is under way */
+    *ret_retry_after_ns = -1;
+    enum err e = headers == NULL ? ERR_NOMEM : http_client_send(w->client, &call, call_ended, w);
+    if (e == ERR_OK)
+        e = call_wait(w, detail, ret_retry_after_ns);
+    else
+        (void)err_detail_set(detail, e, "%s", err_name(e));
+    arena_release(&a);
+    return e;
 }
 
-static void back_off(struct remote_write *w, int64_t ns)
+static void back_off(struct remote_write *w, int64_t ns, int64_t at_least_ns)
 {
     int64_t jittered = ns / 2 + (int64_t)rng_below(&w->jitter, (uint64_t)ns / 2 + 1);
-    int64_t until = clock_mono_ns(&clock_system) + jittered;
+    int64_t until =
+        clock_mono_ns(&clock_system) + (jittered > at_least_ns ? jittered : at_least_ns);
 
     while (clock_mono_ns(&clock_system) < until && !is_over(w)) {
         struct timespec step = {.tv_nsec = 10 * NS_PER_MS};
@@ -118,17 +163,19 @@ static void back_off(struct remote_write *w, int64_t ns)
 static bool request_send(struct remote_write *w, struct slice tenant, struct slice request)
 {
     static struct log_rate rate;
-    int64_t wait = w->target->min_backoff_ns;
+    int64_t wait = w->target->min_backoff_ns, retry_after;
     uint64_t suppressed;
 
     for (;;) {
         struct err_detail detail = {0};
-        enum err e = attempt(w, tenant, request, &detail);
+        enum err e = attempt(w, tenant, request, &detail, &retry_after);
         if (e == ERR_OK) {
             metric_inc(w->sent);
             metric_add(w->bytes, (double)request.len);
             return true;
         }
+        if (e == ERR_CANCELED)
+            return false;
         bool is_lasting = !err_is_retryable(e);
         if (log_rate_allow(&rate, 10 * NS_PER_S, &suppressed))
             log_warn(is_lasting ? "remote_write_refused" : "remote_write_retried",
@@ -139,12 +186,10 @@ static bool request_send(struct remote_write *w, struct slice tenant, struct sli
             return true;
         }
         metric_inc(w->retried);
+        back_off(w, wait > NS_PER_MS ? wait : NS_PER_MS, retry_after);
         if (is_over(w))
             return false;
-        back_off(w, wait);
         wait = wait * 2 > w->target->max_backoff_ns ? w->target->max_backoff_ns : wait * 2;
-        if (is_over(w))
-            return false;
     }
 }
 
@@ -153,11 +198,16 @@ static bool file_send(struct remote_write *w, struct slice file)
     struct slice tenant, request;
     size_t at;
 
-    if (!send_queue_tenant(file, &tenant, &at))
-        return true; /* damaged: nothing in it can be sent */
-    while (at < file.len && send_queue_request(file, &at, &request))
-        if (!request_send(w, tenant, request))
+    bool is_sound = send_queue_tenant(file, &tenant, &at);
+    while (is_sound && at < file.len) {
+        is_sound = send_queue_request(file, &at, &request);
+        if (is_sound && !request_send(w, tenant, request))
             return false;
+    }
+    if (!is_sound) {
+        metric_inc(w->failed); /* what is behind the damage can not be sent */
+        log_error("remote_write_file_damaged", LOG_STR("url", w->target->url));
+    }
     return true;
 }
 
@@ -172,10 +222,15 @@ static void sender_run(void *arg)
     for (;;) {
         send_queue_stats(w->queue, &stats);
         metric_set(w->pending, (double)stats.bytes);
+        metric_add(w->dropped_files, (double)(stats.dropped_files - w->dropped));
+        w->dropped = stats.dropped_files;
         if (is_over(w) || (atomic_load(&w->is_stopping) && stats.files == 0))
             break;
-        if (!send_queue_next(w->queue, IDLE_MS * NS_PER_MS, &number, &file))
+        if (!send_queue_next(w->queue, IDLE_MS * NS_PER_MS, &number, &file)) {
+            if (buf_err(&file) != ERR_OK) /* no memory for it now */
+                back_off(w, IDLE_MS * NS_PER_MS, -1);
             continue;
+        }
         if (!file_send(w, buf_slice(&file)))
             break;
         send_queue_done(w->queue, number);
@@ -203,6 +258,18 @@ static void metrics_open(struct remote_write *w)
     w->pending = metric_cell1(metrics_gauge("vivace_generator_remote_write_pending_bytes", "url",
                                             "Bytes in the queue on disk."),
                               url);
+    w->dropped_files = metric_cell1(
+        metrics_counter("vivace_generator_remote_write_dropped_files_total", "url",
+                        "Collections that left the full queue before the target took them."),
+        url);
+}
+
+static void remote_write_release(struct remote_write *w)
+{
+    http_client_free(w->client); /* ends the call under way, which still has the lock */
+    (void)pthread_cond_destroy(&w->ended);
+    mutex_release(&w->lock);
+    free(w);
 }
 
 enum err remote_write_new(const struct config *c, const struct config_remote_write *target,
@@ -220,13 +287,14 @@ enum err remote_write_new(const struct config *c, const struct config_remote_wri
     atomic_init(&w->stop_mono_ns, 0);
     rng_bytes_secure(&seed, sizeof seed);
     rng_init(&w->jitter, seed);
+    mutex_init(&w->lock);
+    cond_init(&w->ended);
     metrics_open(w);
     enum err e = http_client_new(&w->client);
     if (e == ERR_OK)
         e = thread_start(&w->thread, "remote-write", sender_run, w);
     if (e != ERR_OK) {
-        http_client_free(w->client);
-        free(w);
+        remote_write_release(w);
         return e;
     }
     *ret = w;
@@ -241,6 +309,5 @@ void remote_write_free(struct remote_write *w, int64_t drain_ns)
     atomic_store(&w->is_stopping, true);
     send_queue_wake(w->queue);
     thread_join(w->thread);
-    http_client_free(w->client);
-    free(w);
+    remote_write_release(w);
 }

@@ -30,9 +30,9 @@ struct send_queue {
     bool is_woken;
 };
 
-static void path_of(const struct send_queue *q, uint64_t number, const char *suffix, char *ret)
+static void path_of(const struct send_queue *q, uint64_t number, char *ret)
 {
-    (void)snprintf(ret, PATH_BYTES, "%s/%016" PRIx64 ".rw%s", q->dir, number, suffix);
+    (void)snprintf(ret, PATH_BYTES, "%s/%016" PRIx64 ".rw", q->dir, number);
 }
 
 static enum err file_enter(struct send_queue *q, uint64_t number, uint64_t bytes)
@@ -55,7 +55,7 @@ static void file_leave(struct send_queue *q, struct queued *f)
 {
     char path[PATH_BYTES];
 
-    path_of(q, f->number, "", path);
+    path_of(q, f->number, path);
     (void)unlink(path); /* if it stays it is sent again: Prometheus takes equal samples twice */
     DL_DELETE(q->files, f);
     q->bytes -= f->bytes;
@@ -70,9 +70,13 @@ static enum err scan_entry(void *arg, const char *name)
     struct stat st;
 
     uint64_t number = strtoull(name, &end, 16);
+    if (end == name + NAME_DIGITS && strcmp(end, ".rw.tmp") == 0) { /* begun before a crash */
+        (void)snprintf(path, sizeof path, "%s/%s", q->dir, name);
+        (void)unlink(path);
+    }
     if (end != name + NAME_DIGITS || strcmp(end, ".rw") != 0)
-        return ERR_OK; /* unfinished or foreign */
-    path_of(q, number, "", path);
+        return ERR_OK; /* foreign */
+    path_of(q, number, path);
     if (stat(path, &st) != 0)
         return ERR_OK;
     return file_enter(q, number, (uint64_t)st.st_size);
@@ -167,12 +171,14 @@ enum err send_queue_put(struct send_queue *q, const struct buf *file)
     mutex_lock(&q->lock);
     uint64_t number = q->next_number++;
     mutex_unlock(&q->lock);
-    path_of(q, number, "", path);
+    path_of(q, number, path);
     e = fs_replace(path, buf_slice(file));
     if (e != ERR_OK)
         return e;
     mutex_lock(&q->lock);
     e = file_enter(q, number, file->len);
+    if (e != ERR_OK)
+        (void)unlink(path); /* reported as lost, so it must not come back at the next start */
     while (q->bytes > q->bytes_max && q->files != NULL && q->files->next != NULL) {
         file_leave(q, q->files);
         q->dropped++;
@@ -180,6 +186,21 @@ enum err send_queue_put(struct send_queue *q, const struct buf *file)
     (void)pthread_cond_signal(&q->changed);
     mutex_unlock(&q->lock);
     return e;
+}
+
+static void file_forget(struct send_queue *q, uint64_t number, bool is_lost)
+{
+    struct queued *f;
+
+    mutex_lock(&q->lock);
+    DL_FOREACH (q->files, f)
+        if (f->number == number)
+            break;
+    if (f != NULL) {
+        q->dropped += is_lost;
+        file_leave(q, f);
+    }
+    mutex_unlock(&q->lock);
 }
 
 bool send_queue_next(struct send_queue *q, int64_t timeout_ns, uint64_t *ret_number,
@@ -197,25 +218,17 @@ bool send_queue_next(struct send_queue *q, int64_t timeout_ns, uint64_t *ret_num
     mutex_unlock(&q->lock);
     if (!has)
         return false;
-    path_of(q, *ret_number, "", path);
+    path_of(q, *ret_number, path);
     buf_reset(ret_file);
-    if (fs_read_file(path, ret_file) == ERR_OK)
-        return true;
-    send_queue_done(q, *ret_number); /* it was dropped meanwhile, or can not be read */
-    return false;
+    enum err e = fs_read_file(path, ret_file);
+    if (e != ERR_OK && e != ERR_NOMEM) /* it was dropped meanwhile, or can not be read */
+        file_forget(q, *ret_number, true);
+    return e == ERR_OK;
 }
 
 void send_queue_done(struct send_queue *q, uint64_t number)
 {
-    struct queued *f;
-
-    mutex_lock(&q->lock);
-    DL_FOREACH (q->files, f)
-        if (f->number == number)
-            break;
-    if (f != NULL)
-        file_leave(q, f);
-    mutex_unlock(&q->lock);
+    file_forget(q, number, false);
 }
 
 void send_queue_wake(struct send_queue *q)

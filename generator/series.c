@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 enum { TABLE_SIZE_MIN = 256 };
+static const struct slice overflow_labels = {(const uint8_t *)"\x0fmetric_overflow\x04true", 21};
 
 enum err series_init(struct series_set *s, enum series_kind kind, const double *bounds,
                      unsigned bound_count, uint32_t count_max, struct budget *budget)
@@ -38,6 +39,8 @@ static size_t entity_bytes(const struct series_set *s, size_t labels_len)
 
 static void entity_free(struct series_set *s, struct series_entity *e)
 {
+    if (slice_eq(overflow_labels, (struct slice){e->labels, e->labels_len}))
+        s->has_overflow = false;
     budget_give(s->budget, entity_bytes(s, e->labels_len));
     free(e);
     s->count--;
@@ -81,6 +84,8 @@ static struct series_entity *entity_new(struct series_set *s, struct slice label
             e->histograms[h].exemplars[b].value = NAN;
     }
     assert(at == (uint8_t *)e + bytes);
+    if (slice_eq(overflow_labels, labels))
+        s->has_overflow = true;
     s->count++;
     s->added++;
     return e;
@@ -134,13 +139,14 @@ static struct series_entity *entity_get(struct series_set *s, struct slice label
 
 struct series_entity *series_get(struct series_set *s, struct slice labels, int64_t now_ns)
 {
-    static const char overflow[] = "\x0fmetric_overflow\x04true";
-    bool has_room = s->count_max == 0 || s->count < s->count_max;
+    /* The overflow entity takes nobody's place: what is loaded in another order fits again. */
+    bool has_room = s->count_max == 0 || s->count - s->has_overflow < s->count_max ||
+                    slice_eq(overflow_labels, labels);
     struct series_entity *e = entity_get(s, labels, has_room);
 
     if (e == NULL) {
         s->limited++;
-        e = entity_get(s, (struct slice){(const uint8_t *)overflow, sizeof overflow - 1}, true);
+        e = entity_get(s, overflow_labels, true);
     }
     if (e != NULL && e->updated_ns < now_ns)
         e->updated_ns = now_ns;

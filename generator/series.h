@@ -36,6 +36,7 @@ struct series_entity {
     int64_t updated_ns;
     uint32_t labels_len;
     uint8_t announced;  /* SERIES_ANNOUNCED_* : zeros of these have been written */
+    uint8_t announcing; /* and of these, in the collection under way */
     double counters[2]; /* SPAN: calls, size; EDGE: requests, failures */
     struct series_histogram histograms[2]; /* SPAN: latency; EDGE: server, client */
     uint8_t labels[];
@@ -47,7 +48,8 @@ struct series_set {
     const double *bounds; /* borrowed */
     unsigned bound_count, histogram_count;
     struct series_entity **table;
-    uint32_t table_size, count, count_max; /* count_max 0: no limit */
+    uint32_t table_size, count, count_max; /* count_max 0: no limit; of all but the overflow's */
+    bool has_overflow;                     /* the overflow entity is one of `count` */
     uint64_t added, removed, limited;
 };
 

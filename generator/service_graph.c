@@ -393,14 +393,20 @@ static enum err edge_settle(struct service_graph *g, struct service_edge *e, int
 
 enum err service_graph_expire(struct service_graph *g, int64_t now_ns)
 {
-    while (g->oldest != NULL && g->oldest->since_ns <= now_ns - g->config->service_graphs_wait_ns) {
-        struct service_edge *e = g->oldest;
+    enum err first = ERR_OK;
+
+    for (struct service_edge *e = g->oldest, *next; e != NULL; e = next) {
+        next = e->newer;
+        if (e->since_ns > now_ns)
+            e->since_ns = now_ns; /* a clock went backwards, or the sender's is ahead */
+        if (e->since_ns > now_ns - g->config->service_graphs_wait_ns)
+            continue;
         enum err err = edge_settle(g, e, now_ns);
         edge_remove(g, e);
-        if (err != ERR_OK && err != ERR_FORMAT)
-            return err;
+        if (first == ERR_OK && err != ERR_FORMAT)
+            first = err;
     }
-    return ERR_OK;
+    return first;
 }
 
 static uint64_t double_bits(double d)

@@ -3,7 +3,7 @@
 #include <assert.h>
 
 /* Values by number: the attributes' numbers first, then these. */
-enum { SPAN_NAME = ATTRIBUTES_MAX, SPAN_KIND, STATUS_CODE, VALUE_COUNT };
+enum { SERVICE = ATTRIBUTES_MAX, SPAN_NAME, SPAN_KIND, STATUS_CODE, VALUE_COUNT };
 enum { LABELS_BYTES_MAX = 256 * 1024 };
 
 static const char *const kind_names[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
@@ -18,7 +18,7 @@ static enum err plan_make(struct span_metrics *m, const struct config *c, struct
     enum err e = attributes_want(wanted, "service.name", &m->service);
 
     if (e == ERR_OK)
-        e = labels_plan_fixed(&m->plan, "service", m->service);
+        e = labels_plan_fixed(&m->plan, "service", SERVICE);
     if (e == ERR_OK)
         e = labels_plan_fixed(&m->plan, "span_name", SPAN_NAME);
     if (e == ERR_OK)
@@ -64,18 +64,17 @@ enum err span_metrics_take(struct span_metrics *m, const struct attributes *attr
 
     for (unsigned i = 0; i < m->plan.count; i++) {
         unsigned n = m->plan.slots[i].number;
-        if (n == SPAN_NAME)
+        if (n == SERVICE)
+            values[n] = attributes->resource[m->service];
+        else if (n == SPAN_NAME)
             values[n] = span->name;
         else if (n == SPAN_KIND)
             values[n] = slice_str(kind_names[kind]);
         else if (n == STATUS_CODE)
             values[n] = slice_str(status_names[status]);
         else
-            values[n] = n == m->service && m->plan.slots[i].attribute.len == 0
-                            ? attributes->resource[n]
-                            : attributes_both(attributes, n);
+            values[n] = attributes_both(attributes, n);
     }
-    /* `service` and the dimension service.name share a number: both are the resource's. */
     buf_reset(&m->labels);
     enum err e = labels_write(&m->plan, values, &m->labels);
     if (e != ERR_OK)

@@ -113,9 +113,10 @@ static void discard(const struct tenant *t, const char *reason, const char *proc
 
 static bool is_in_slack(const struct tenant *t, uint64_t end_ns, int64_t received_ns)
 {
-    int64_t slack = t->config->ingestion_slack_ns;
-    return end_ns <= INT64_MAX && (int64_t)end_ns > received_ns - slack &&
-           (int64_t)end_ns < received_ns + slack;
+    uint64_t received = received_ns < 0 ? 0 : (uint64_t)received_ns;
+    uint64_t distance = end_ns > received ? end_ns - received : received - end_ns;
+
+    return distance < (uint64_t)t->config->ingestion_slack_ns;
 }
 
 static enum err span_take(struct tenant *t, struct slice body, int64_t received_ns)
@@ -138,13 +139,14 @@ static enum err span_take(struct tenant *t, struct slice body, int64_t received_
         discard(t, "invalid_utf8", "span-metrics");
         e = ERR_OK;
     }
-    if (e == ERR_OK && t->has_graph)
-        e = service_graph_take(&t->graph, &t->attributes, &span, received_ns);
-    if (e == ERR_FORMAT) {
+    if (!t->has_graph)
+        return e;
+    enum err graph = service_graph_take(&t->graph, &t->attributes, &span, received_ns);
+    if (graph == ERR_FORMAT) {
         discard(t, "invalid_utf8", "service-graphs");
-        e = ERR_OK;
+        graph = ERR_OK;
     }
-    return e;
+    return e != ERR_OK ? e : graph;
 }
 
 enum err tenant_take(struct tenant *t, struct slice otlp, int64_t received_ns)
@@ -152,18 +154,20 @@ enum err tenant_take(struct tenant *t, struct slice otlp, int64_t received_ns)
     struct otlp_iter it;
     struct slice span;
     uint32_t resource_seq = 0, spans = 0;
-    enum err e = ERR_OK;
+    enum err first = ERR_OK;
 
-    for (otlp_iter_init(&it, otlp); e == ERR_OK && otlp_next_span(&it, &span); spans++) {
+    for (otlp_iter_init(&it, otlp); otlp_next_span(&it, &span); spans++) {
         if (spans == 0 || it.resource_seq != resource_seq)
             attributes_resource(&t->attributes, it.resource);
         resource_seq = it.resource_seq;
-        e = span_take(t, span, received_ns);
+        enum err e = span_take(t, span, received_ns);
+        if (first == ERR_OK)
+            first = e; /* the others are counted all the same */
     }
     metric_add(t->received, spans);
     metric_add(t->received_spans, spans);
     metric_add(t->bytes, (double)otlp.len);
-    return e;
+    return first;
 }
 
 /* A counter is brought up to a total that is kept elsewhere. */

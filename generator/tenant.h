@@ -27,7 +27,7 @@ MUST_CHECK enum err tenant_new(const struct config *c, const char *name, struct 
                                struct tenant **ret);
 void tenant_free(struct tenant *t);
 /* Takes the spans of a checked OTLP request that came at received_ns; spans that end further from it than the slack are left out and counted.
- * is_replay: the self-metrics are not counted again. */
+ * Errors: ERR_NOMEM for spans that could not be counted; the others were. */
 MUST_CHECK enum err tenant_take(struct tenant *t, struct slice otlp, int64_t received_ns);
 void tenant_update_metrics(struct tenant *t);
 
