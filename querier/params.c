@@ -86,6 +86,45 @@ static enum err since_window(const struct config *c, struct slice since, int64_t
     return ERR_OK;
 }
 
+static const char one_of_two[] =
+    "error parsing date range: only one of start and end provided: must provide both or neither";
+
+static enum err default_window(const struct config *c, int64_t now_ns, struct params_window *ret)
+{
+    int64_t until = now_ns - c->query_end_cutoff_ns;
+
+    *ret =
+        (struct params_window){.start_ns = (uint64_t)(until - SEARCH_DEFAULT_WINDOW_S * NS_PER_S),
+                               .end_ns = (uint64_t)until,
+                               .is_given = false};
+    return ERR_OK;
+}
+
+/* A given window, cut at the end and checked against the longest allowed. */
+static enum err window_limit(const struct config *c, int64_t start, int64_t end, int64_t now_ns,
+                             struct params_window *ret, struct err_detail *detail)
+{
+    /* Of a reversed one only the tag routes come here: the difference of unsigned numbers, as recorded. */
+    int64_t range = end < start ? (int64_t)(uint32_t)(end - start) : end - start;
+
+    if (c->query_end_cutoff_ns > 0 && end > (now_ns - c->query_end_cutoff_ns) / NS_PER_S)
+        end = (now_ns - c->query_end_cutoff_ns) / NS_PER_S;
+    if (c->search_max_duration_ns > 0 && range > c->search_max_duration_ns / NS_PER_S) {
+        struct buf text;
+        buf_init(&text, 64);
+        num_append_duration(&text, c->search_max_duration_ns);
+        enum err e = err_detail_set(detail, ERR_INVALID,
+                                    "range specified by start and end exceeds " SLICE_FMT
+                                    ". received start=%lld end=%lld",
+                                    SLICE_ARG(buf_slice(&text)), (long long)start, (long long)end);
+        buf_release(&text);
+        return e;
+    }
+    *ret = (struct params_window){
+        .start_ns = seconds_ns(start), .end_ns = seconds_ns(end), .is_given = true};
+    return ERR_OK;
+}
+
 /* The window of a search: unsigned 32-bit seconds, both or neither. */
 static enum err search_window(struct arena *a, const struct config *c, struct slice query,
                               int64_t now_ns, struct params_window *ret, struct err_detail *detail)
@@ -103,36 +142,44 @@ static enum err search_window(struct arena *a, const struct config *c, struct sl
         return e;
     start = (int64_t)(uint32_t)start; /* as Tempo does: a negative second wraps */
     end = (int64_t)(uint32_t)end;
-    if (!has_start && !has_end) {
-        int64_t until = now_ns - c->query_end_cutoff_ns;
-        *ret = (struct params_window){.start_ns =
-                                          (uint64_t)(until - SEARCH_DEFAULT_WINDOW_S * NS_PER_S),
-                                      .end_ns = (uint64_t)until,
-                                      .is_given = false};
-        return ERR_OK;
-    }
+    if (!has_start && !has_end)
+        return default_window(c, now_ns, ret);
     if (!has_start)
-        return err_detail_set(
-            detail, ERR_INVALID,
-            "error parsing date range: only one of start and end provided: must provide both or neither");
+        return err_detail_set(detail, ERR_INVALID, one_of_two);
     if (end <= start)
         return order_error(start, end, detail);
-    if (c->query_end_cutoff_ns > 0 && end > (now_ns - c->query_end_cutoff_ns) / NS_PER_S)
-        end = (now_ns - c->query_end_cutoff_ns) / NS_PER_S;
-    if (c->search_max_duration_ns > 0 && end - start > c->search_max_duration_ns / NS_PER_S) {
-        struct buf text;
-        buf_init(&text, 64);
-        num_append_duration(&text, c->search_max_duration_ns);
-        e = err_detail_set(detail, ERR_INVALID,
-                           "range specified by start and end exceeds " SLICE_FMT
-                           ". received start=%lld end=%lld",
-                           SLICE_ARG(buf_slice(&text)), (long long)start, (long long)end);
-        buf_release(&text);
-        return e;
+    return window_limit(c, start, end, now_ns, ret, detail);
+}
+
+/* The window of the tag routes, with the words and the arithmetic of another parser: both or neither; the range is unsigned. */
+static enum err tags_window(struct arena *a, const struct config *c, struct slice query,
+                            int64_t now_ns, struct params_window *ret, struct err_detail *detail)
+{
+    static const char *const names[2] = {"start", "end"};
+    struct slice since = http_query_get(a, query, "since");
+    int64_t at[2] = {0, 0};
+    unsigned given = 0;
+
+    if (since.len != 0)
+        return since_window(c, since, now_ns, ret, detail);
+    for (unsigned i = 0; i < 2; i++) {
+        struct slice text = http_query_get(a, query, names[i]);
+        struct err_detail why = {0};
+        if (text.len == 0)
+            continue;
+        given++;
+        if (go_int(text, names[i], "ParseInt", -(int64_t)INT32_MAX - 1, INT32_MAX, &at[i], &why) !=
+            ERR_OK)
+            return err_detail_set(detail, ERR_INVALID,
+                                  "error parsing date range: could not parse '%s' parameter: %s",
+                                  names[i], strstr(why.text, "strconv"));
+        at[i] = (int64_t)(uint32_t)at[i];
     }
-    *ret = (struct params_window){
-        .start_ns = seconds_ns(start), .end_ns = seconds_ns(end), .is_given = true};
-    return ERR_OK;
+    if (given == 0)
+        return default_window(c, now_ns, ret);
+    if (given == 1)
+        return err_detail_set(detail, ERR_INVALID, one_of_two);
+    return window_limit(c, at[0], at[1], now_ns, ret, detail);
 }
 
 static enum err limit_param(struct arena *a, const struct config *c, struct slice query,
@@ -182,10 +229,17 @@ static enum err duration_param(struct arena *a, struct slice query, const char *
     struct slice text = http_query_get(a, query, name);
     int64_t ns = 0;
 
-    if (text.len != 0 && num_parse_duration_go(text, &ns) != ERR_OK)
+    if (text.len != 0 && num_parse_duration_go(text, &ns) != ERR_OK) {
+        bool is_number = text.len != 0;
+        for (size_t i = 0; i < text.len; i++)
+            is_number = is_number &&
+                        ((text.ptr[i] >= '0' && text.ptr[i] <= '9') ||
+                         (text.ptr[i] == '.' && text.len > 1) ||
+                         (i == 0 && text.len > 1 && (text.ptr[i] == '-' || text.ptr[i] == '+')));
         return err_detail_set(detail, ERR_INVALID,
-                              "invalid %s: time: invalid duration \"" SLICE_FMT "\"", name,
-                              SLICE_ARG(text));
+                              "invalid %s: time: %s duration \"" SLICE_FMT "\"", name,
+                              is_number ? "missing unit in" : "invalid", SLICE_ARG(text));
+    }
     *ret = ns < 0 ? 0 : (uint64_t)ns; /* a negative one is no bound, as in Tempo */
     return ERR_OK;
 }
@@ -303,7 +357,7 @@ enum err params_tags(struct arena *a, const struct config *c, struct slice query
     int64_t n = 0;
     bool is_known = false;
 
-    enum err e = search_window(a, c, query, now_ns, &p.window, reterr_detail);
+    enum err e = tags_window(a, c, query, now_ns, &p.window, reterr_detail);
     if (e != ERR_OK)
         return e;
     for (size_t i = 0; i < sizeof scopes / sizeof scopes[0]; i++)
@@ -338,14 +392,13 @@ static enum err metrics_time(struct slice text, const char *name, uint64_t *ret,
         memcpy(copy, text.ptr, text.len);
         copy[text.len] = '\0';
         const char *end = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
-        double fraction = 0;
-        if (end != NULL && *end == '.') {
-            char *after;
-            fraction = strtod(end, &after);
-            end = after;
-        }
-        if (end != NULL && strcmp(end, "Z") == 0) {
-            *ret = (uint64_t)timegm(&tm) * (uint64_t)NS_PER_S + (uint64_t)(fraction * 1e9);
+        uint64_t fraction = 0, unit = (uint64_t)NS_PER_S / 10;
+        if (end != NULL && *end == '.')
+            for (end++; *end >= '0' && *end <= '9'; end++, unit /= 10)
+                fraction += (uint64_t)(*end - '0') * unit;
+        int64_t seconds = end != NULL && strcmp(end, "Z") == 0 ? timegm(&tm) : -1;
+        if (seconds >= 0 && (uint64_t)seconds < UINT64_MAX / (uint64_t)NS_PER_S) {
+            *ret = (uint64_t)seconds * (uint64_t)NS_PER_S + fraction;
             return ERR_OK;
         }
     }
