@@ -1,0 +1,163 @@
+"""A log much larger than the memory that may be used: replayed within the budget, answering meanwhile, nothing lost."""
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from otlp import make_request
+from vivace import SLOW, eventually
+
+MIB = 1 << 20
+SPANS = 1000  # a request
+
+
+def template():
+    """A request of 200 traces of 5 spans, and where its ids stand: changed in place, one request after the other."""
+    r, ids = make_request("load", traces=SPANS // 5, spans=5, **{"http.method": "GET", "http.route": "/api/v1/things/{id}", "http.status_code": 200, "user.id": "u" * 20,
+                                                                 "db.statement": "SELECT * FROM things WHERE id = 12345 AND name LIKE 'x%'"})
+    body = bytearray(r.SerializeToString())
+    places = []
+    for k, trace_id in enumerate(ids):
+        at = -1
+        while (at := body.find(bytes.fromhex(trace_id), at + 1)) >= 0:
+            places.append((at, k))
+    assert len(places) == SPANS
+    return body, places
+
+
+def load(c, total_bytes):
+    """-> the trace ids of every request, as many requests as make `total_bytes` of log."""
+    body, places = template()
+    sent, lock, failed = [], threading.Lock(), []
+
+    def run():
+        mine = bytearray(body)
+        while True:
+            with lock:
+                if len(sent) * len(body) >= total_bytes or failed:
+                    return
+                ids = [os.urandom(16) for _ in range(SPANS // 5)]
+                sent.append(ids)
+            for at, k in places:
+                mine[at:at + 16] = ids[k]
+            status, _, answer = c.push_pb(bytes(mine))
+            if (status, answer) != (200, b"\x0a\x00"):
+                failed.append((status, answer))
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert failed == []
+    return sent
+
+
+def peak(p):
+    return int(next(line for line in open(f"/proc/{p.popen.pid}/status") if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+def stored_spans(c):
+    """Flushes; how many spans the blocks say they hold."""
+    c.flush()
+    return sum(int(json.loads(p.read_text())["span_count"]) for p in (c.folder / "blocks").rglob("meta.json"))
+
+
+FAST = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 10**12, "burst_size_bytes": 10**12}}}}
+LATER = {"max_block_duration": "1h", "max_block_bytes": "20GiB", "trace_idle_period": "1h", "trace_live_period": "1h"}
+
+
+def replay(cluster, limit, wal_bytes, check_peak):
+    c = cluster(config={"ingester": LATER, **FAST},
+                flags={"ingester": ["-memory-limit=16GiB"]})
+    sent = load(c, wal_bytes)
+    want = len(sent) * SPANS
+    on_disk = sum(p.stat().st_size for p in (c.folder / "wal-0").glob("*.wal"))
+    assert on_disk >= wal_bytes and not list((c.folder / "blocks").rglob("meta.json"))  # all of it waits in the log
+    c.ingester.kill()
+    c.ingester.flags[-1] = f"-memory-limit={limit}"
+    began = time.monotonic()
+    c.ingester.start(ready=False)
+    served = []
+    while True:
+        assert c.ingester.popen.poll() is None, c.ingester.log()[-2000:]
+        try:
+            is_ready = c.ingester.get("/ready")[0] == 200
+        except OSError:
+            continue  # its HTTP does not listen yet
+        if is_ready:
+            break
+        status, headers, body = c.api("/api/search", q='{ resource.service.name = "load" }', limit=5)
+        assert status == 200, body
+        if headers["X-Vivace-Partial"] is not None and json.loads(body)["traces"]:
+            served.append(time.monotonic() - began)
+        assert time.monotonic() - began < 300 * SLOW
+    took = time.monotonic() - began
+    print(f"{on_disk / MIB:.0f} MiB of log replayed in {took:.1f} s with {limit / MIB:.0f} MiB: peak {peak(c.ingester) / MIB:.0f} MiB, {len(served)} answers meanwhile")
+    assert served  # traces were found, and the answers said that more may come
+    c.settle(c.ingester)
+    rest = [i.hex() for ids in sent[:: max(1, len(sent) // 100)] for i in ids[::40]]
+    assert [i for i in rest if len(c.trace(i)) != 5] == []
+    if check_peak:
+        assert peak(c.ingester) <= limit
+    # It goes on as usual: what comes now is stored, and a second start has little left to do.
+    r, (late,) = make_request("late", spans=3)
+    assert c.push_pb(r.SerializeToString())[0] == 200
+    assert stored_spans(c) == want + 3
+    assert len(c.trace(late)) == 3
+    c.ingester.kill()
+    c.ingester.start()
+    c.settle(c.ingester)
+    assert stored_spans(c) == want + 3
+    assert c.ingester.metric("vivace_wal_replayed_frames_total") == 0
+    if check_peak:
+        assert peak(c.ingester) <= limit
+
+
+def test_log_larger_than_memory(cluster):
+    # With sanitizers memory is another thing altogether, and everything slow: there, fewer bytes and no look at the peak.
+    replay(cluster, 128 * MIB, (300 if SLOW == 1 else 40) * MIB, SLOW == 1)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(SLOW > 1, reason="sanitizers use memory of their own")
+def test_log_of_1_gib_in_256_mib(cluster):
+    replay(cluster, 256 * MIB, 1024 * MIB, True)
+
+
+def test_memory_stays_in_its_limit_under_load(cluster):
+    """Ten times the limit comes in: it is cut to blocks earlier, or refused for a time; the process lives on in its limit."""
+    limit = 128 * MIB
+    c = cluster(flags={"ingester": [f"-memory-limit={limit}"]}, config={"ingester": LATER, **FAST})
+    body, places = template()
+    stored, threads, lock = [], [], threading.Lock()
+
+    def run(count):
+        mine = bytearray(body)
+        for _ in range(count):
+            ids = [os.urandom(16) for _ in range(SPANS // 5)]
+            for at, k in places:
+                mine[at:at + 16] = ids[k]
+            for _ in range(200):
+                status, headers, answer = c.push_pb(bytes(mine))
+                if status == 200:
+                    break
+                assert status in (429, 503) and headers["Retry-After"], (status, answer)
+                time.sleep(0.1)  # a client's back-off
+            assert (status, answer) == (200, b"\x0a\x00")
+            with lock:
+                stored.append(ids)
+    total = (400 if SLOW == 1 else 60) * MIB
+    for _ in range(3):
+        threads.append(threading.Thread(target=run, args=(total // len(body) // 3,)))
+        threads[-1].start()
+    for t in threads:
+        t.join()
+    assert len(stored) == total // len(body) // 3 * 3
+    assert stored_spans(c) == len(stored) * SPANS
+    assert [i for ids in stored[:: max(1, len(stored) // 50)] for i in ids[:2] if len(c.trace(i.hex())) != 5] == []
+    assert c.ingester.metric("tempo_ingester_blocks_flushed_total") >= 1
+    print(f"peak {peak(c.ingester) / MIB:.0f} MiB")
+    if SLOW == 1:
+        assert peak(c.ingester) <= limit
