@@ -26,30 +26,38 @@ enum seg_type { SEG_STR, SEG_INT, SEG_DOUBLE, SEG_BOOL, SEG_ANY, SEG_TYPE_COUNT 
 /* One typed column of an attribute or of a rare field. */
 struct seg_column {
     enum seg_type type;
-    uint32_t count;            /* of values */
-    const uint32_t *rows;      /* [count] ascending; the same row again when the key came twice */
+    uint32_t count;       /* of values */
+    const uint32_t *rows; /* [count] ascending; the same row again when the key came twice */
     /* STR and ANY: codes into values; several codes may be equal text only if is_unique_text is false. */
-    const uint32_t *codes;     /* [count] */
+    const uint32_t *codes;      /* [count] */
     const struct slice *values; /* [value_count] */
     uint32_t value_count;
-    bool is_unique_text;       /* each text stands once in values: compare codes instead of bytes */
-    const int64_t *ints;       /* INT [count] */
-    const double *doubles;     /* DOUBLE [count] */
-    const uint8_t *bools;      /* BOOL [count] */
+    bool is_unique_text;   /* each text stands once in values: compare codes instead of bytes */
+    const int64_t *ints;   /* INT [count] */
+    const double *doubles; /* DOUBLE [count] */
+    const uint8_t *bools;  /* BOOL [count] */
 };
 
 /* Columns that every span has: dense arrays over all rows. */
 struct seg_names {
-    const uint32_t *codes;     /* [row_count] */
+    const uint32_t *codes; /* [row_count] */
     const struct slice *values;
     uint32_t value_count;
 };
 
 enum seg_field {
     /* SEG_SPAN */
-    SEG_STATUS_MESSAGE, SEG_TRACE_STATE, SEG_FLAGS, SEG_DROPPED_ATTRIBUTES, SEG_DROPPED_EVENTS, SEG_DROPPED_LINKS, SEG_HAS_STATUS,
+    SEG_STATUS_MESSAGE,
+    SEG_TRACE_STATE,
+    SEG_FLAGS,
+    SEG_DROPPED_ATTRIBUTES,
+    SEG_DROPPED_EVENTS,
+    SEG_DROPPED_LINKS,
+    SEG_HAS_STATUS,
     /* SEG_RESOURCE, SEG_SCOPE */
-    SEG_SCHEMA_URL, SEG_SCOPE_NAME, SEG_SCOPE_VERSION,
+    SEG_SCHEMA_URL,
+    SEG_SCOPE_NAME,
+    SEG_SCOPE_VERSION,
     /* any table: fields this version does not know, as wire bytes */
     SEG_UNKNOWN,
     SEG_FIELD_COUNT
@@ -64,7 +72,7 @@ struct segment {
     uint32_t trace_count;
     uint64_t min_start_ns, max_end_ns; /* over all spans */
     uint64_t read_bytes;               /* from storage so far (0 for a head) */
-    bool is_contiguous;                /* rows of a trace are first[t] .. first[t+1]-1, in depth-first order */
+    bool is_contiguous; /* rows of a trace are first[t] .. first[t+1]-1, in depth-first order */
 };
 
 /* A key of a table, with the types it occurs in. */
@@ -74,25 +82,39 @@ struct seg_key {
 };
 
 /* What every span has.  All pointers NULL until fetched by segment_fixed with its bit. */
-enum { SEG_F_TRACE = 1, SEG_F_SPAN_ID = 2, SEG_F_PARENT = 4, SEG_F_START = 8, SEG_F_DURATION = 16, SEG_F_NAME = 32, SEG_F_KIND = 64, SEG_F_STATUS = 128,
-       SEG_F_RESOURCE = 256, SEG_F_SCOPE = 512, SEG_F_ALL = 1023 };
+enum {
+    SEG_F_TRACE = 1,
+    SEG_F_SPAN_ID = 2,
+    SEG_F_PARENT = 4,
+    SEG_F_START = 8,
+    SEG_F_DURATION = 16,
+    SEG_F_NAME = 32,
+    SEG_F_KIND = 64,
+    SEG_F_STATUS = 128,
+    SEG_F_RESOURCE = 256,
+    SEG_F_SCOPE = 512,
+    SEG_F_ALL = 1023
+};
 struct seg_fixed {
-    const uint32_t *trace;       /* trace number of each row */
-    const uint64_t *span_id;     /* the 8 bytes as they stand in memory (memcpy to a struct span_id) */
-    const uint64_t *parent_id;   /* likewise; 0 = none */
+    const uint32_t *trace;   /* trace number of each row */
+    const uint64_t *span_id; /* the 8 bytes as they stand in memory (memcpy to a struct span_id) */
+    const uint64_t *parent_id; /* likewise; 0 = none */
     const uint64_t *start_ns;
-    const uint64_t *duration_ns; /* end - start, wrapping as in Tempo if end < start: end = start + duration always holds */
+    const uint64_t *
+        duration_ns; /* end - start, wrapping as in Tempo if end < start: end = start + duration always holds */
     struct seg_names name;
     const uint8_t *kind;
     const uint8_t *status;
-    const uint32_t *resource;    /* row of SEG_RESOURCE */
-    const uint32_t *scope;       /* row of SEG_SCOPE */
+    const uint32_t *resource; /* row of SEG_RESOURCE */
+    const uint32_t *scope;    /* row of SEG_SCOPE */
 };
 
 /* Per trace. */
-enum { SEG_TRACE_FLAGGED = 1 }; /* may have more spans elsewhere: an unresolved parent, no root, in doubt, or cut before */
+enum {
+    SEG_TRACE_FLAGGED = 1
+}; /* may have more spans elsewhere: an unresolved parent, no root, in doubt, or cut before */
 struct seg_traces {
-    const struct trace_id *id;   /* [trace_count] */
+    const struct trace_id *id; /* [trace_count] */
     const uint64_t *min_start_ns, *max_end_ns;
     const uint32_t *span_count;
     const uint8_t *flags;
@@ -117,17 +139,23 @@ struct segment_ops {
     enum err (*traces)(struct segment *s, struct seg_traces *ret);
     enum err (*events)(struct segment *s, struct seg_events *ret);
     enum err (*links)(struct segment *s, struct seg_links *ret);
-    enum err (*attribute)(struct segment *s, enum seg_table table, struct slice key, const struct seg_column **ret, uint32_t *ret_count);
-    enum err (*field)(struct segment *s, enum seg_table table, enum seg_field field, const struct seg_column **ret, uint32_t *ret_count);
-    enum err (*keys)(struct segment *s, enum seg_table table, struct arena *a, struct seg_key **ret, uint32_t *ret_count);
-    enum err (*trace_rows)(struct segment *s, uint32_t trace, struct arena *a, const uint32_t **ret_rows, uint32_t *ret_count);
+    enum err (*attribute)(struct segment *s, enum seg_table table, struct slice key,
+                          const struct seg_column **ret, uint32_t *ret_count);
+    enum err (*field)(struct segment *s, enum seg_table table, enum seg_field field,
+                      const struct seg_column **ret, uint32_t *ret_count);
+    enum err (*keys)(struct segment *s, enum seg_table table, struct arena *a, struct seg_key **ret,
+                     uint32_t *ret_count);
+    enum err (*trace_rows)(struct segment *s, uint32_t trace, struct arena *a,
+                           const uint32_t **ret_rows, uint32_t *ret_count);
     enum err (*find_trace)(struct segment *s, struct trace_id id, uint32_t *ret_trace);
-    enum err (*write_otlp)(struct segment *s, const uint32_t *rows, uint32_t row_count, struct buf *out);
+    enum err (*write_otlp)(struct segment *s, const uint32_t *rows, uint32_t row_count,
+                           struct buf *out);
     void (*close)(struct segment *s);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
-static inline MUST_CHECK enum err segment_fixed(struct segment *s, uint32_t which, struct seg_fixed *ret)
+static inline MUST_CHECK enum err segment_fixed(struct segment *s, uint32_t which,
+                                                struct seg_fixed *ret)
 {
     return s->ops->fixed(s, which, ret);
 }
@@ -144,31 +172,40 @@ static inline MUST_CHECK enum err segment_links(struct segment *s, struct seg_li
     return s->ops->links(s, ret);
 }
 /* The columns of a key, one per type that occurs; count 0 when nowhere. */
-static inline MUST_CHECK enum err segment_attribute(struct segment *s, enum seg_table t, struct slice key, const struct seg_column **ret, uint32_t *ret_count)
+static inline MUST_CHECK enum err segment_attribute(struct segment *s, enum seg_table t,
+                                                    struct slice key, const struct seg_column **ret,
+                                                    uint32_t *ret_count)
 {
     return s->ops->attribute(s, t, key, ret, ret_count);
 }
-static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t, enum seg_field f, const struct seg_column **ret, uint32_t *ret_count)
+static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t,
+                                                enum seg_field f, const struct seg_column **ret,
+                                                uint32_t *ret_count)
 {
     return s->ops->field(s, t, f, ret, ret_count);
 }
 /* Names of all attributes of a table (no data is read). */
-static inline MUST_CHECK enum err segment_keys(struct segment *s, enum seg_table t, struct arena *a, struct seg_key **ret, uint32_t *ret_count)
+static inline MUST_CHECK enum err segment_keys(struct segment *s, enum seg_table t, struct arena *a,
+                                               struct seg_key **ret, uint32_t *ret_count)
 {
     return s->ops->keys(s, t, a, ret, ret_count);
 }
 /* Span rows of a trace.  In a block: ascending, depth-first order.  In a head: order of arrival, copies already left out. */
-static inline MUST_CHECK enum err segment_trace_rows(struct segment *s, uint32_t trace, struct arena *a, const uint32_t **ret_rows, uint32_t *ret_count)
+static inline MUST_CHECK enum err segment_trace_rows(struct segment *s, uint32_t trace,
+                                                     struct arena *a, const uint32_t **ret_rows,
+                                                     uint32_t *ret_count)
 {
     return s->ops->trace_rows(s, trace, a, ret_rows, ret_count);
 }
 /* ERR_NOT_FOUND when the trace is not here. */
-static inline MUST_CHECK enum err segment_find_trace(struct segment *s, struct trace_id id, uint32_t *ret_trace)
+static inline MUST_CHECK enum err segment_find_trace(struct segment *s, struct trace_id id,
+                                                     uint32_t *ret_trace)
 {
     return s->ops->find_trace(s, id, ret_trace);
 }
 /* Appends these spans as one ExportTraceServiceRequest: lossless, attribute order kept, grouped by resource and scope. */
-static inline MUST_CHECK enum err segment_write_otlp(struct segment *s, const uint32_t *rows, uint32_t row_count, struct buf *out)
+static inline MUST_CHECK enum err segment_write_otlp(struct segment *s, const uint32_t *rows,
+                                                     uint32_t row_count, struct buf *out)
 {
     return s->ops->write_otlp(s, rows, row_count, out);
 }

