@@ -136,7 +136,9 @@ static enum err poll_tenant(void *arg, const char *tenant)
     struct poll *p = arg;
 
     p->at = tenant;
-    return p->b->backend->ops->blocks(p->b->backend, tenant, poll_block, p);
+    enum err e = p->b->backend->ops->blocks(p->b->backend, tenant, poll_block, p);
+    return e == ERR_NOT_FOUND ? ERR_OK
+                              : e; /* it went away: the other tenants are listed all the same */
 }
 
 /* Forgets what the poll did not see. */

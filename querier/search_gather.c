@@ -140,7 +140,10 @@ enum err search_gather_live(struct search_ctx *ctx, const struct trace_id *ids, 
     if (ret_coverage != NULL) {
         e = search_coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, &ret_coverage->list);
         ret_coverage->count = f.count;
-        ctx->missing += f.missing;
+        for (unsigned i = 0; i < f.count; i++)
+            ctx->missing += f.answers[i].err != ERR_OK; /* damaged answers too */
+    } else if (ctx->missing < f.missing) {
+        ctx->missing = f.missing; /* those that did not answer before are counted already */
     }
     for (unsigned i = 0; i < f.count && e == ERR_OK; i++)
         if (f.answers[i].err == ERR_OK)
