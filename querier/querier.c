@@ -186,7 +186,7 @@ static enum err job_new(struct querier *q, struct http_req *req, struct job **re
         return e;
     }
     struct slice accept = http_req_header(req, "accept");
-    j->wants_protobuf = memmem(accept.ptr, accept.len, "application/protobuf", 20) != NULL;
+    j->wants_protobuf = slice_contains(accept, SLICE_LIT("application/protobuf"));
     j->query = arena_dup(&j->arena, http_req_query(req));
     j->gone = http_req_gone(req);
     j->begun_ns = clock_mono_ns(q->app->clock);

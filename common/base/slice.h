@@ -53,6 +53,11 @@ static inline bool slice_has_prefix(struct slice s, struct slice prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+static inline bool slice_contains(struct slice s, struct slice part)
+{
+    return part.len == 0 || (s.len >= part.len && memmem(s.ptr, s.len, part.ptr, part.len) != NULL);
+}
+
 /* The bytes from `from` up to `to` (both clamped to the slice). */
 static inline struct slice slice_sub(struct slice s, size_t from, size_t to)
 {
