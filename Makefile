@@ -167,7 +167,7 @@ test-integration: all ## pytest over the four real binaries
 	$(Q)tests/run --only integration
 
 bench: all $(BENCH_BIN) ## ingest and query benchmark, one table
-	$(Q)tests/bench/run
+	$(Q)B=$(B) VARIANT=$(VARIANT) tests/bench/run
 
 lint: ## include law, file and function sizes, names, formatting
 	$(Q)tests/lint/run
