@@ -236,10 +236,36 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
     return e;
 }
 
+static enum err blocks_around(struct search_ctx *ctx, const struct engine_query *q,
+                              const struct search_coverage *coverage, struct blocks_set *ret);
+
+/* All parts of the split traces: the ingesters' first; what they had published by then is read from the blocks. */
+static enum err split_gather(struct search_ctx *ctx, const struct search_ids *ids,
+                             const struct engine_query *q, struct head *scratch)
+{
+    struct search_coverage coverage = {0};
+    struct blocks_set set = {0};
+    enum err e = ERR_OK;
+
+    for (uint32_t at = 0; at < ids->count && e == ERR_OK; at += IDS_PER_REQUEST) {
+        uint32_t n = ids->count - at < IDS_PER_REQUEST ? ids->count - at : IDS_PER_REQUEST;
+        unsigned missing = ctx->missing;
+        ctx->missing = 0;
+        e = search_gather_live(ctx, ids->ids + at, n, scratch, &coverage);
+        /* Who did not answer now did most likely not answer before. */
+        ctx->missing = ctx->missing > missing ? ctx->missing : missing;
+    }
+    if (e == ERR_OK)
+        e = blocks_around(ctx, q, &coverage, &set);
+    if (e == ERR_OK)
+        e = search_gather_blocks(ctx, &set, ids->ids, ids->count, scratch);
+    blocks_give(&set);
+    return e;
+}
+
 /* Judges whole the traces that lie in several places. */
 static enum err search_split(struct search_ctx *ctx, const struct search_ids *ids,
-                             const struct blocks_set *set, const struct engine_query *q,
-                             struct search_result *ret)
+                             const struct engine_query *q, struct search_result *ret)
 {
     struct head *scratch;
     struct segment *s;
@@ -250,12 +276,7 @@ static enum err search_split(struct search_ctx *ctx, const struct search_ids *id
     enum err e = search_scratch_new(ctx, &scratch);
     if (e != ERR_OK)
         return e;
-    for (uint32_t at = 0; at < ids->count && e == ERR_OK; at += IDS_PER_REQUEST) {
-        uint32_t n = ids->count - at < IDS_PER_REQUEST ? ids->count - at : IDS_PER_REQUEST;
-        e = search_gather_live(ctx, ids->ids + at, n, scratch, NULL);
-    }
-    if (e == ERR_OK)
-        e = search_gather_blocks(ctx, set, ids->ids, ids->count, scratch);
+    e = split_gather(ctx, ids, q, scratch);
     whole.exclude = NULL;
     whole.exclude_count = 0;
     if (e == ERR_OK)
@@ -381,7 +402,7 @@ static enum err search_finish(struct search_ctx *ctx, const struct engine_query 
         result_exclude(&parts[i], ids);
     enum err e = search_blocks(ctx, set, &part, &parts[count]);
     if (e == ERR_OK)
-        e = search_split(ctx, ids, set, q, &parts[count + 1]);
+        e = search_split(ctx, ids, q, &parts[count + 1]);
     if (e == ERR_OK)
         e = search_result_merge(ctx->arena, parts, count + 2, q->limit, ret);
     return e;

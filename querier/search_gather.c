@@ -137,14 +137,10 @@ enum err search_gather_live(struct search_ctx *ctx, const struct trace_id *ids, 
     enum err e = search_ask(ctx, RPC_TRACE, &request, &f);
     if (e != ERR_OK)
         return e;
-    if (ret_coverage != NULL) {
-        e = search_coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, &ret_coverage->list);
-        ret_coverage->count = f.count;
-        for (unsigned i = 0; i < f.count; i++)
-            ctx->missing += f.answers[i].err != ERR_OK; /* damaged answers too */
-    } else if (ctx->missing < f.missing) {
-        ctx->missing = f.missing; /* those that did not answer before are counted already */
-    }
+    e = search_coverages(ctx, &f, MESSAGES_TRACE_COVERAGE, &ret_coverage->list);
+    ret_coverage->count = f.count;
+    for (unsigned i = 0; i < f.count; i++)
+        ctx->missing += f.answers[i].err != ERR_OK; /* damaged answers too */
     for (unsigned i = 0; i < f.count && e == ERR_OK; i++)
         if (f.answers[i].err == ERR_OK)
             e = parts_append(ctx, buf_slice(&f.answers[i].bytes), scratch);

@@ -41,7 +41,7 @@ bool search_ids_has(const struct search_ids *list, struct trace_id id);
 /* Of the flagged traces those that lie in more places than one (heads and blocks); the others are judged where they lie. */
 MUST_CHECK enum err search_keep_split(struct search_ctx *ctx, const struct blocks_set *set,
                                       struct search_ids *ids);
-/* All parts of these traces in a scratch head.  `coverage` (may be NULL) is what the ingesters' answers covered. */
+/* All parts of these traces in a scratch head.  `coverage` is what the ingesters' answers covered. */
 struct head;
 struct search_coverage {
     struct blocks_coverage *list;
