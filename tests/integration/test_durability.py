@@ -2,14 +2,13 @@
 import os
 import pathlib
 import random
-import subprocess
 import threading
 
 import pytest
 
 import forgetful
 import syscalls
-from vivace import BIN, ROLES, ROOT, SLOW, Ledger, eventually, http, request, span
+from vivace import BIN, ROLES, SLOW, Ledger, eventually, http, make, request, span
 
 SEED = int(os.environ.get("VIVACE_SEED", random.SystemRandom().randrange(1 << 32)))
 
@@ -191,15 +190,6 @@ def test_each_ack_follows_the_sync_of_its_bytes(makes):
 
 
 # --- second proof: what no sync confirmed is forgotten at the kill --------------------------------------
-
-def make(target):
-    """Builds something beside the binaries, with what they were built of."""
-    variant, base = BIN.parent.name, BIN.parent.parent
-    path = base / variant / target
-    made = subprocess.run(["make", "-C", ROOT, "--no-print-directory", f"VARIANT={variant}", f"B={base}", path], capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
-    return path
-
 
 @pytest.fixture(scope="session")
 def forgetful_library():

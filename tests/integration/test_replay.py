@@ -1,4 +1,6 @@
-"""A log much larger than the memory that may be used: replayed within the budget, answering meanwhile, nothing lost."""
+"""A log much larger than the memory that may be used: replayed within the budget, answering meanwhile, nothing lost.
+
+With the release binaries, whatever the others run with: under sanitizers memory is another thing altogether."""
 import json
 import os
 import threading
@@ -7,7 +9,7 @@ import time
 import pytest
 
 from otlp import make_request
-from vivace import SLOW, eventually
+from vivace import ROLES, SLOW, make
 
 MIB = 1 << 20
 SPANS = 1000  # a request
@@ -68,8 +70,13 @@ FAST = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 10**12, "bu
 LATER = {"max_block_duration": "1h", "max_block_bytes": "20GiB", "trace_idle_period": "1h", "trace_live_period": "1h"}
 
 
-def replay(cluster, limit, wal_bytes, check_peak):
-    c = cluster(config={"ingester": LATER, **FAST},
+@pytest.fixture(scope="session")
+def release():
+    return [make(f"bin/{role}", "release") for role in ROLES][0].parent
+
+
+def replay(cluster, release, limit, wal_bytes):
+    c = cluster(bin=release, config={"ingester": LATER, **FAST},
                 flags={"ingester": ["-memory-limit=16GiB"]})
     sent = load(c, wal_bytes)
     want = len(sent) * SPANS
@@ -99,8 +106,7 @@ def replay(cluster, limit, wal_bytes, check_peak):
     c.settle(c.ingester)
     rest = [i.hex() for ids in sent[:: max(1, len(sent) // 100)] for i in ids[::40]]
     assert [i for i in rest if len(c.trace(i)) != 5] == []
-    if check_peak:
-        assert peak(c.ingester) <= limit
+    assert peak(c.ingester) <= limit
     # It goes on as usual: what comes now is stored, and a second start has little left to do.
     r, (late,) = make_request("late", spans=3)
     assert c.push_pb(r.SerializeToString())[0] == 200
@@ -111,25 +117,22 @@ def replay(cluster, limit, wal_bytes, check_peak):
     c.settle(c.ingester)
     assert stored_spans(c) == want + 3
     assert c.ingester.metric("vivace_wal_replayed_frames_total") == 0
-    if check_peak:
-        assert peak(c.ingester) <= limit
+    assert peak(c.ingester) <= limit
 
 
-def test_log_larger_than_memory(cluster):
-    # With sanitizers memory is another thing altogether, and everything slow: there, fewer bytes and no look at the peak.
-    replay(cluster, 128 * MIB, (300 if SLOW == 1 else 40) * MIB, SLOW == 1)
+def test_log_larger_than_memory(cluster, release):
+    replay(cluster, release, 128 * MIB, 300 * MIB)
 
 
 @pytest.mark.full
-@pytest.mark.skipif(SLOW > 1, reason="sanitizers use memory of their own")
-def test_log_of_1_gib_in_256_mib(cluster):
-    replay(cluster, 256 * MIB, 1024 * MIB, True)
+def test_log_of_1_gib_in_256_mib(cluster, release):
+    replay(cluster, release, 256 * MIB, 1024 * MIB)
 
 
-def test_memory_stays_in_its_limit_under_load(cluster):
+def test_memory_stays_in_its_limit_under_load(cluster, release):
     """Ten times the limit comes in: it is cut to blocks earlier, or refused for a time; the process lives on in its limit."""
     limit = 128 * MIB
-    c = cluster(flags={"ingester": [f"-memory-limit={limit}"]}, config={"ingester": LATER, **FAST})
+    c = cluster(bin=release, flags={"ingester": [f"-memory-limit={limit}"]}, config={"ingester": LATER, **FAST})
     body, places = template()
     stored, threads, lock = [], [], threading.Lock()
 
@@ -148,7 +151,7 @@ def test_memory_stays_in_its_limit_under_load(cluster):
             assert (status, answer) == (200, b"\x0a\x00")
             with lock:
                 stored.append(ids)
-    total = (400 if SLOW == 1 else 60) * MIB
+    total = 400 * MIB
     for _ in range(3):
         threads.append(threading.Thread(target=run, args=(total // len(body) // 3,)))
         threads[-1].start()
@@ -159,5 +162,4 @@ def test_memory_stays_in_its_limit_under_load(cluster):
     assert [i for ids in stored[:: max(1, len(stored) // 50)] for i in ids[:2] if len(c.trace(i.hex())) != 5] == []
     assert c.ingester.metric("tempo_ingester_blocks_flushed_total") >= 1
     print(f"peak {peak(c.ingester) / MIB:.0f} MiB")
-    if SLOW == 1:
-        assert peak(c.ingester) <= limit
+    assert peak(c.ingester) <= limit

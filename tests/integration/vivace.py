@@ -51,6 +51,15 @@ def http(url, data=None, headers=None, method=None, timeout=30):
         raise OSError(f"broken answer: {error!r}") from error
 
 
+def make(target, variant=VARIANT):
+    """Builds something beside the binaries, of the sources they were built of; -> its path."""
+    base = BIN.parent.parent
+    path = base / variant / target
+    made = subprocess.run(["make", "-C", ROOT, "--no-print-directory", f"VARIANT={variant}", f"B={base}", path], capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return path
+
+
 def eventually(check, seconds=10, every=0.05):
     """The first true value of check(); what it last gave (or raised) is in the message when the time is over."""
     end, last = time.monotonic() + seconds * SLOW, None
