@@ -33,6 +33,8 @@ def free_ports(count):
             s = stack.enter_context(socket.socket())
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             port = random.randrange(10000, 32000)
+            if port in ports:  # two sockets that do not listen may have the same
+                continue
             with contextlib.suppress(OSError):
                 s.bind(("127.0.0.1", port))
                 ports.append(port)
