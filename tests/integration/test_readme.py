@@ -174,7 +174,8 @@ def test_bad_configuration_is_one_clear_line(tree, up, tmp_path, text, words):
 def test_foreground_ends_with_ctrl_c(tree, tmp_path):
     data = tmp_path / "fore"
     process = subprocess.Popen(["./deploy/up", f"-data={data}"], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env={**os.environ, "B": str(BIN.parent.parent)}, start_new_session=True)
+                               env={**os.environ, "B": str(BIN.parent.parent)}, start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a run in the background ignores it
     try:
         eventually(lambda: (data / "run" / "ready").exists(), 120)
         assert http("http://127.0.0.1:3200/ready")[0] == 200
