@@ -5,9 +5,12 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 
+import grpc
 import pytest
 
+from otlp import EXPORT, make_request
 from vivace import BIN, ROLES, SLOW, Ledger, eventually, http, request, span
 
 SEED = """\
@@ -317,6 +320,42 @@ def test_distributor_drains_under_load(cluster):
         c.settle(c.distributor)
         assert ledger.missing() == {}
         assert ledger.torn() == {}
+
+
+def test_distributor_drains_grpc_under_load(cluster):
+    """Connections are told to go (GOAWAY), calls under way are answered; every call ends with OK, which means stored, or UNAVAILABLE."""
+    c = cluster()
+    acked, failed, lock, stopping = [], [], threading.Lock(), threading.Event()
+
+    def run():
+        options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)]
+        with grpc.insecure_channel(f"127.0.0.1:{c.otlp[0][0]}", options=options) as channel:
+            export = channel.unary_unary(EXPORT, None, None)
+            while not stopping.is_set():
+                r, (trace_id,) = make_request(spans=4)
+                try:
+                    body = export(r.SerializeToString(), timeout=30 * SLOW, wait_for_ready=True)
+                    with lock:
+                        acked.append((trace_id, body))
+                except grpc.RpcError as error:
+                    failed.append((error.code(), error.details()))
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(3):
+            before = len(acked)
+            eventually(lambda: len(acked) > before + 40, 30)
+            assert c.distributor.kill(signal.SIGTERM) == 0, c.distributor.log()
+            c.distributor.start(ready=False)
+            c.settle(c.distributor)
+    finally:
+        stopping.set()
+        for t in threads:
+            t.join()
+    assert {code for code, _ in failed} <= {grpc.StatusCode.UNAVAILABLE}, set(failed)
+    assert {body for _, body in acked} == {b"\x0a\x00"}
+    assert [i for i, _ in acked if len(c.trace(i)) != 4] == []
 
 
 def test_file_descriptors_and_threads_stay(cluster):
