@@ -358,9 +358,15 @@ static enum member_state querier_state(void *room, char *ret_text)
     mutex_unlock(&q->lock);
     if (is_draining)
         return MEMBER_DRAINING;
-    if (is_listed)
+    /* Before it is known who is there, an answer would leave out what the ingesters have. */
+    unsigned unheard = members_unheard(q->ingesters);
+    if (is_listed && unheard == 0)
         return MEMBER_ACTIVE;
-    (void)snprintf(ret_text, 256, "Querier not ready: the blocks have not been listed yet");
+    if (!is_listed)
+        (void)snprintf(ret_text, 256, "Querier not ready: the blocks have not been listed yet");
+    else
+        (void)snprintf(ret_text, 256, "Querier not ready: %u of %u ingesters not heard of yet",
+                       unheard, members_count(q->ingesters));
     return MEMBER_STARTING;
 }
 

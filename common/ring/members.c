@@ -412,6 +412,19 @@ void members_get(struct members *m, unsigned index, struct member *ret)
     (void)pthread_rwlock_unlock(&m->view);
 }
 
+unsigned members_unheard(struct members *m)
+{
+    unsigned n = 0;
+
+    (void)pthread_rwlock_rdlock(&m->view);
+    for (unsigned i = 0; i < m->count; i++) {
+        const struct members_candidate *c = &m->candidates[i];
+        n += c->last_hello_ns == 0 && !c->is_refused && c->missed < MEMBERS_DOWN_AFTER;
+    }
+    (void)pthread_rwlock_unlock(&m->view);
+    return n;
+}
+
 struct rpc_client *members_push(struct members *m, unsigned index)
 {
     assert(index < m->count);

@@ -56,6 +56,8 @@ MUST_CHECK enum err members_new(const struct members_options *o, struct members 
 void members_free(struct members *m);
 unsigned members_count(const struct members *m);
 void members_get(struct members *m, unsigned index, struct member *ret);
+/* How many have neither answered a hello yet (or been refused) nor missed so many that they count as down: right after a start, before it is known who is there. */
+unsigned members_unheard(struct members *m);
 /* The lane's client of a member; lives as long as `m`.  NULL before its first hello. */
 struct rpc_client *members_push(struct members *m, unsigned index);
 struct rpc_client *members_query(struct members *m, unsigned index);

@@ -204,6 +204,33 @@ def test_a_frozen_querier_holds_up_nobody(cluster):
     assert ledger.missing() == {}
 
 
+def test_a_ready_querier_knows_the_ingesters(cluster):
+    """The first question after /ready says 200 leaves nothing out; an ingester that is not there keeps no querier from getting ready."""
+    c = cluster(counts={**TWO, "generator": 0})
+    ledger = Ledger(c)
+    ledger.wait_for(50)
+    ledger.stop()
+    querier = c.querier
+    querier.stop()
+    for p in c.processes["ingester"]:
+        p.popen.send_signal(signal.SIGSTOP)  # there, but it takes them a moment to say so
+    try:
+        querier.start(ready=False)
+        eventually(lambda: b"2 of 2 ingesters not heard of yet" in querier.get("/ready")[2], every=0.01)
+    finally:
+        for p in c.processes["ingester"]:
+            p.popen.send_signal(signal.SIGCONT)
+    querier.wait_ready()
+    status, headers, body = c.api("/api/search", q="{}", limit=1000)
+    assert (status, headers["X-Vivace-Partial"]) == (200, None), querier.get("/status/members")[2]
+    assert len(json.loads(body)["traces"]) == len(ledger.acked)
+    c.ingester.kill()
+    querier.stop()
+    querier.start()
+    status, headers, _ = c.api("/api/search", q="{}")
+    assert (status, headers["X-Vivace-Partial"]) == (200, "1")
+
+
 @pytest.mark.full
 def test_many_rounds_of_everything(cluster):
     c = cluster(counts=TWO, config=QUICK)

@@ -458,9 +458,52 @@ static void test_nobody_there_and_bad_options(void **state)
     assert_int_equal(members_new(&o, &m), ERR_TOO_LARGE);
 }
 
+static void wait_heard(struct members *m)
+{
+    for (unsigned i = 0; i < 20000; i++) {
+        if (members_unheard(m) == 0)
+            return;
+        (void)usleep(1000);
+    }
+    fail_msg("%u members not heard of", members_unheard(m));
+}
+
+static void test_heard_of(void **state)
+{
+    (void)state;
+    struct peer there, foreign;
+    struct member member;
+
+    peer_init(&there, 1);
+    peer_init(&foreign, 2);
+    (void)snprintf(foreign.cluster, sizeof foreign.cluster, "other");
+    const char *urls[] = {there.control_url, "tcp://127.0.0.1:1", foreign.control_url};
+    struct members *m = start(urls, 1);
+    wait_heard(m);
+    members_get(m, 0, &member);
+    assert_int_equal(member.health, MEMBER_UP);
+    members_free(m);
+    /* Who is not there, or not of us, is heard of when that is known. */
+    m = start(urls, 3);
+    assert_true(members_unheard(m) > 0); /* three misses take two periods */
+    wait_heard(m);
+    members_get(m, 0, &member);
+    assert_int_equal(member.health, MEMBER_UP);
+    members_get(m, 1, &member);
+    assert_int_equal(member.health, MEMBER_DOWN);
+    /* And stays heard of. */
+    peer_stop_control(&there);
+    wait_health(m, 0, MEMBER_DOWN);
+    assert_int_equal(members_unheard(m), 0);
+    members_free(m);
+    peer_release(&there);
+    peer_release(&foreign);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_heard_of),
         cmocka_unit_test(test_up_with_lanes),
         cmocka_unit_test(test_up_suspect_down_up),
         cmocka_unit_test(test_report_makes_suspect),
