@@ -271,37 +271,6 @@ static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, 
     return err;
 }
 
-static int row_cmp(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* Rows of the trace, ascending. */
-static enum err trace_rows(struct run *r, uint32_t trace, const uint32_t **ret, uint32_t *ret_count)
-{
-    const uint32_t *rows = NULL;
-    uint32_t count = 0, i = 1;
-    enum err err = segment_trace_rows(r->eval.s, trace, r->trace, &rows, &count);
-
-    if (err != ERR_OK)
-        return err;
-    while (i < count && rows[i - 1] < rows[i])
-        i++;
-    if (i < count) {
-        uint32_t *sorted = ARENA_ARRAY(r->trace, uint32_t, count);
-        if (sorted == NULL)
-            return arena_err(r->trace);
-        memcpy(sorted, rows, sizeof rows[0] * count);
-        qsort(sorted, count, sizeof sorted[0], row_cmp);
-        rows = sorted;
-    }
-    *ret = rows;
-    *ret_count = count;
-    return ERR_OK;
-}
-
 static enum err take_winners(struct run *r, struct search_result *ret)
 {
     enum err err = ERR_OK;
@@ -319,7 +288,7 @@ static enum err take_winners(struct run *r, struct search_result *ret)
             return ERR_CANCELED;
         uint32_t trace = pop(r);
         arena_reset(r->trace);
-        err = trace_rows(r, trace, &rows, &count);
+        err = engine_pipeline_rows(&r->eval, trace, r->trace, &rows, &count);
         if (err == ERR_OK && r->pipeline != NULL)
             err = engine_pipeline_run(&r->eval, r->pipeline, r->trace, rows, count, &sets);
         if (err != ERR_OK || (r->pipeline != NULL && sets.count == 0))

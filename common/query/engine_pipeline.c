@@ -217,6 +217,16 @@ bool engine_pipeline_is_empty(const struct engine_pipeline *p)
     return p->is_empty;
 }
 
+bool engine_pipeline_is_filter(const struct engine_pipeline *p, const uint8_t **ret_mask)
+{
+    bool is_filter = p->count == 1 && p->stages[0].kind == QL_STAGE_SPANSET &&
+                     p->stages[0].set->kind == QL_SPANSET_FILTER;
+
+    if (is_filter)
+        *ret_mask = p->stages[0].set->mask;
+    return is_filter;
+}
+
 bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p,
                                 uint8_t *trace_mask)
 {
@@ -422,6 +432,37 @@ static enum err run_stage(struct eval *e, const struct stage *s, struct arena *a
             ret->items[ret->count++] = set;
     }
     return err;
+}
+
+static int row_cmp(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+enum err engine_pipeline_rows(struct eval *e, uint32_t trace, struct arena *a, const uint32_t **ret,
+                              uint32_t *ret_count)
+{
+    const uint32_t *rows = NULL;
+    uint32_t count = 0, i = 1;
+    enum err err = segment_trace_rows(e->s, trace, a, &rows, &count);
+
+    if (err != ERR_OK)
+        return err;
+    while (i < count && rows[i - 1] < rows[i])
+        i++;
+    if (i < count) {
+        uint32_t *sorted = ARENA_ARRAY(a, uint32_t, count);
+        if (sorted == NULL)
+            return arena_err(a);
+        memcpy(sorted, rows, sizeof rows[0] * count);
+        qsort(sorted, count, sizeof sorted[0], row_cmp);
+        rows = sorted;
+    }
+    *ret = rows;
+    *ret_count = count;
+    return ERR_OK;
 }
 
 enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p, struct arena *a,

@@ -36,6 +36,13 @@ bool engine_pipeline_is_empty(const struct engine_pipeline *p);
 bool engine_pipeline_candidates(struct eval *e, const struct engine_pipeline *p,
                                 uint8_t *trace_mask);
 
+/* The pipeline is one filter and nothing else: *ret_mask is what it selects, NULL when that is nothing. */
+bool engine_pipeline_is_filter(const struct engine_pipeline *p, const uint8_t **ret_mask);
+
+/* All spans of a trace, ascending. */
+MUST_CHECK enum err engine_pipeline_rows(struct eval *e, uint32_t trace, struct arena *a,
+                                         const uint32_t **ret, uint32_t *ret_count);
+
 /* `rows`: all spans of the trace, ascending.  No spanset: the trace does not match. */
 MUST_CHECK enum err engine_pipeline_run(struct eval *e, const struct engine_pipeline *p,
                                         struct arena *a, const uint32_t *rows, uint32_t count,
