@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 
+
 class File:
     def __init__(self, durable):
         self.durable = durable  # bytes from the start that a sync has confirmed
@@ -33,6 +34,10 @@ class Forgetful:
 
     def env(self):
         return {"LD_PRELOAD": str(self.library), "FORGETFUL_ROOT": ":".join(self.roots), "FORGETFUL_JOURNAL": str(self.journal)}
+
+    def fired(self):
+        """Whether the call that FORGETFUL_FAULT names was reached since the last kill."""
+        return self.journal.exists() and "\nF\t" in "\n" + self.journal.read_text()
 
     def _read(self):
         self.files, self.names, writes, syncs = {}, [], {}, {}

@@ -59,17 +59,6 @@ def test_ingester_killed_25_times_under_load(cluster, rng):
     assert ledger.missing() == {}  # and as blocks alone
 
 
-@pytest.mark.full
-def test_ingester_killed_200_times_under_load(cluster, rng):
-    c = cluster(config={"ingester": {"flush_check_period": "100ms", "trace_idle_period": "200ms", "max_block_duration": "2s"}})
-    ledger = Ledger(c, threads=4)
-    for _ in range(200):
-        ledger.wait_for(rng.randrange(1, 200))
-        c.ingester.kill()
-        c.ingester.start()
-    check(ledger)
-
-
 @pytest.mark.parametrize("role", ["distributor", "querier", "generator"])
 def test_others_killed_under_load(cluster, role):
     c = cluster(config={"metrics_generator": {"storage": {"path": "unused"}}, "overrides": {"metrics_generator_processors": ["span-metrics"]}})

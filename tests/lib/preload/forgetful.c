@@ -1,6 +1,6 @@
 /*
  * forgetful.c - preloaded into a process: writes a journal of what it did to files, so that after a kill a test can take back all that no sync had
- *               confirmed, as a power cut would (a kill alone loses nothing: the kernel's cache survives it).
+ *               confirmed, as a power cut would (a kill alone loses nothing: the kernel's cache survives it).  It also lets a call fail, or be the last one.
  *
  * Shape:   FORGETFUL_ROOT: only paths below these folders (parted by colons) count.  FORGETFUL_JOURNAL: one line an event, fields parted by tabs:
  *            C path            created (its name is not durable until the folder is synced)
@@ -11,13 +11,18 @@
  *            R from to         renamed
  *            L from to         linked
  *            U path kept       removed; "kept" is another name of the file beside the journal
+ *            F n kind          the fault befell the nth call
  *          tests/integration/forgetful.py reads it.
+ *          FORGETFUL_FAULT: "KIND N WHAT" or "KIND N+ WHAT": the Nth of these calls below the folders, or all from there on.  KIND: write, sync, name
+ *          (open with O_CREAT, mkdir, rename, link, unlink, rmdir, ftruncate) or any of them.  WHAT: the number of an error; "slow" and as many
+ *          microseconds; "before", "half" (of the bytes of a write), "after": there the process kills itself.
  * Threads: any; a line is one write with O_APPEND.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -111,6 +116,66 @@ static void note(const char *format, ...)
     errno = saved;
 }
 
+/* --- faults ------------------------------------------------------------------------------------ */
+
+enum when { FAULT_NONE, FAULT_BEFORE, FAULT_HALF, FAULT_AFTER, FAULT_ERROR };
+
+struct fault {
+    enum when when;
+    int error;
+};
+
+static void die(void)
+{
+    (void)kill(getpid(), SIGKILL);
+    for (;;)
+        (void)pause();
+}
+
+/* What befalls this call; one that is to die before it is made does not come back. */
+static struct fault next_fault(const char *kind)
+{
+    static atomic_ulong calls;
+    static const struct fault none = {FAULT_NONE, 0};
+    char wanted[16], what[16];
+    unsigned long first;
+    unsigned us;
+    int at = 0;
+    const char *text = getenv("FORGETFUL_FAULT");
+
+    if (text == NULL)
+        return none;
+    if (sscanf(text, "%15s %lu%n", wanted, &first, &at) != 2)
+        abort();
+    bool is_for_ever = text[at] == '+';
+    if (sscanf(text + at + is_for_ever, " %15s %u", what, &us) < 1)
+        abort();
+    if (strcmp(wanted, "any") != 0 && strcmp(wanted, kind) != 0)
+        return none;
+    unsigned long n = atomic_fetch_add(&calls, 1) + 1;
+    if (n != first && !(is_for_ever && n > first))
+        return none;
+    note("F\t%lu\t%s\n", n, kind);
+    if (strcmp(what, "before") == 0)
+        die();
+    if (strcmp(what, "slow") == 0) {
+        (void)usleep(us);
+        return none;
+    }
+    if (strcmp(what, "half") == 0)
+        return (struct fault){FAULT_HALF, 0};
+    if (strcmp(what, "after") == 0)
+        return (struct fault){FAULT_AFTER, 0};
+    errno = atoi(what);
+    return (struct fault){FAULT_ERROR, errno};
+}
+
+static void after(struct fault f)
+{
+    if (f.when == FAULT_AFTER || f.when == FAULT_HALF)
+        die();
+}
+
 static unsigned long begin_write(int fd, off_t at, size_t len)
 {
     char path[PATH_MAX];
@@ -128,10 +193,12 @@ static unsigned long begin_write(int fd, off_t at, size_t len)
     return id;
 }
 
-static void end_write(unsigned long id)
+/* What did not come whole is as if it were still under way: no sync makes it durable. */
+static ssize_t end_write(unsigned long id, ssize_t n, size_t len)
 {
-    if (id != 0)
+    if (id != 0 && n == (ssize_t)len)
         note("w\t%lu\n", id);
+    return n;
 }
 
 static size_t iov_bytes(const struct iovec *iov, int count)
@@ -145,50 +212,79 @@ static size_t iov_bytes(const struct iovec *iov, int count)
 
 /* --- writes ------------------------------------------------------------------------------------ */
 
+typedef ssize_t write_fn(int, const void *, size_t);
+typedef ssize_t pwrite_fn(int, const void *, size_t, off_t);
+typedef ssize_t writev_fn(int, const struct iovec *, int);
+typedef ssize_t pwritev_fn(int, const struct iovec *, int, off_t);
+
+static struct fault write_fault(unsigned long id)
+{
+    return id == 0 ? (struct fault){FAULT_NONE, 0} : next_fault("write");
+}
+
 ssize_t write(int fd, const void *bytes, size_t len)
 {
     unsigned long id = begin_write(fd, -1, len);
-    ssize_t n = REAL(write, ssize_t(*)(int, const void *, size_t))(fd, bytes, len);
+    struct fault f = write_fault(id);
 
-    end_write(id);
-    return n;
-}
-
-ssize_t writev(int fd, const struct iovec *iov, int count)
-{
-    unsigned long id = begin_write(fd, -1, iov_bytes(iov, count));
-    ssize_t n = REAL(writev, ssize_t(*)(int, const struct iovec *, int))(fd, iov, count);
-
-    end_write(id);
-    return n;
+    if (f.when == FAULT_ERROR)
+        return -1;
+    ssize_t n = REAL(write, write_fn *)(fd, bytes, f.when == FAULT_HALF ? len / 2 : len);
+    after(f);
+    return end_write(id, n, len);
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
     unsigned long id = begin_write(fd, at, len);
-    ssize_t n = REAL(pwrite, ssize_t(*)(int, const void *, size_t, off_t))(fd, bytes, len, at);
+    struct fault f = write_fault(id);
 
-    end_write(id);
-    return n;
+    if (f.when == FAULT_ERROR)
+        return -1;
+    ssize_t n = REAL(pwrite, pwrite_fn *)(fd, bytes, f.when == FAULT_HALF ? len / 2 : len, at);
+    after(f);
+    return end_write(id, n, len);
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+    size_t len = iov_bytes(iov, count);
+    unsigned long id = begin_write(fd, -1, len);
+    struct fault f = write_fault(id);
+
+    if (f.when == FAULT_ERROR)
+        return -1;
+    ssize_t n = REAL(writev, writev_fn *)(fd, iov, f.when == FAULT_HALF ? (count + 1) / 2 : count);
+    after(f);
+    return end_write(id, n, len);
 }
 
 ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t at)
 {
-    unsigned long id = begin_write(fd, at, iov_bytes(iov, count));
-    ssize_t n =
-        REAL(pwritev, ssize_t(*)(int, const struct iovec *, int, off_t))(fd, iov, count, at);
+    size_t len = iov_bytes(iov, count);
+    unsigned long id = begin_write(fd, at, len);
+    struct fault f = write_fault(id);
 
-    end_write(id);
-    return n;
+    if (f.when == FAULT_ERROR)
+        return -1;
+    ssize_t n =
+        REAL(pwritev, pwritev_fn *)(fd, iov, f.when == FAULT_HALF ? (count + 1) / 2 : count, at);
+    after(f);
+    return end_write(id, n, len);
 }
 
 int ftruncate(int fd, off_t len)
 {
     char path[PATH_MAX];
-    int rc = REAL(ftruncate, int (*)(int, off_t))(fd, len);
+    bool is_ours = path_of_fd(fd, path);
+    struct fault f = is_ours ? next_fault("name") : (struct fault){FAULT_NONE, 0};
 
-    if (rc == 0 && path_of_fd(fd, path))
+    if (f.when == FAULT_ERROR)
+        return -1;
+    int rc = REAL(ftruncate, int (*)(int, off_t))(fd, len);
+    if (rc == 0 && is_ours)
         note("T\t%s\t%lld\n", path, (long long)len);
+    after(f);
     return rc;
 }
 
@@ -199,13 +295,19 @@ static int sync_with(int fd, int (*real)(int))
     char path[PATH_MAX];
     unsigned long id = 0;
 
+    struct fault f = {FAULT_NONE, 0};
+
     if (path_of_fd(fd, path)) {
+        f = next_fault("sync");
+        if (f.when == FAULT_ERROR)
+            return -1;
         id = atomic_fetch_add(&next_id, 1);
         note("s\t%lu\t%s\n", id, path);
     }
     int rc = real(fd);
     if (rc == 0 && id != 0)
         note("S\t%lu\n", id);
+    after(f);
     return rc;
 }
 
@@ -220,6 +322,13 @@ int fsync(int fd)
 }
 
 /* --- names ------------------------------------------------------------------------------------- */
+
+static struct fault name_fault(int dir, const char *path)
+{
+    char full[PATH_MAX];
+
+    return absolute(dir, path, full) ? next_fault("name") : (struct fault){FAULT_NONE, 0};
+}
 
 static void note_open(int dir, const char *path, int flags, bool was_there)
 {
@@ -238,11 +347,15 @@ static int open_with(int dir, const char *path, int flags, mode_t mode)
     bool is_making = (flags & O_CREAT) != 0;
     int saved = errno;
     bool was_there = is_making && faccessat(dir, path, F_OK, AT_EACCESS) == 0;
+    struct fault f = is_making ? name_fault(dir, path) : (struct fault){FAULT_NONE, 0};
 
+    if (f.when == FAULT_ERROR)
+        return -1;
     errno = saved;
     int fd = REAL(openat, int (*)(int, const char *, int, ...))(dir, path, flags, mode);
     if (fd >= 0 && (is_making || (flags & O_TRUNC) != 0))
         note_open(dir, path, flags, was_there || !is_making);
+    after(f);
     return fd;
 }
 
@@ -269,30 +382,42 @@ int openat(int dir, const char *path, int flags, ...)
 int mkdir(const char *path, mode_t mode)
 {
     char full[PATH_MAX];
-    int rc = REAL(mkdir, int (*)(const char *, mode_t))(path, mode);
+    struct fault f = name_fault(AT_FDCWD, path);
 
+    if (f.when == FAULT_ERROR)
+        return -1;
+    int rc = REAL(mkdir, int (*)(const char *, mode_t))(path, mode);
     if (rc == 0 && absolute(AT_FDCWD, path, full))
         note("M\t%s\n", full);
+    after(f);
     return rc;
 }
 
 int rename(const char *from, const char *to)
 {
     char full_from[PATH_MAX], full_to[PATH_MAX];
-    int rc = REAL(rename, int (*)(const char *, const char *))(from, to);
+    struct fault f = name_fault(AT_FDCWD, to);
 
+    if (f.when == FAULT_ERROR)
+        return -1;
+    int rc = REAL(rename, int (*)(const char *, const char *))(from, to);
     if (rc == 0 && absolute(AT_FDCWD, from, full_from) && absolute(AT_FDCWD, to, full_to))
         note("R\t%s\t%s\n", full_from, full_to);
+    after(f);
     return rc;
 }
 
 int link(const char *from, const char *to)
 {
     char full_from[PATH_MAX], full_to[PATH_MAX];
-    int rc = REAL(link, int (*)(const char *, const char *))(from, to);
+    struct fault f = name_fault(AT_FDCWD, to);
 
+    if (f.when == FAULT_ERROR)
+        return -1;
+    int rc = REAL(link, int (*)(const char *, const char *))(from, to);
     if (rc == 0 && absolute(AT_FDCWD, from, full_from) && absolute(AT_FDCWD, to, full_to))
         note("L\t%s\t%s\n", full_from, full_to);
+    after(f);
     return rc;
 }
 
@@ -312,12 +437,16 @@ int unlinkat(int dir, const char *path, int flags)
     char full[PATH_MAX], kept[PATH_MAX] = "";
     int saved = errno;
     bool is_ours = absolute(dir, path, full);
-    bool is_kept = is_ours && keep(full, kept);
+    struct fault f = name_fault(dir, path);
 
+    if (f.when == FAULT_ERROR)
+        return -1;
+    bool is_kept = is_ours && keep(full, kept);
     errno = saved;
     int rc = REAL(unlinkat, int (*)(int, const char *, int))(dir, path, flags);
     if (rc == 0 && is_ours)
         note("U\t%s\t%s\n", full, is_kept ? kept : "-");
+    after(f);
     return rc;
 }
 
