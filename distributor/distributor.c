@@ -176,12 +176,13 @@ static void lanes(void *room, const char **ret_push_url, const char **ret_query_
     *ret_query_url = "";
 }
 
-static bool has_active(struct members *members)
+/* Does one take writes?  Those that replay their log do. */
+static bool has_taker(struct members *members)
 {
     for (unsigned i = 0; i < members_count(members); i++) {
         struct member m;
         members_get(members, i, &m);
-        if (m.state == MEMBER_ACTIVE && m.health != MEMBER_DOWN)
+        if ((m.state == MEMBER_ACTIVE || m.state == MEMBER_REPLAYING) && m.health != MEMBER_DOWN)
             return true;
     }
     return false;
@@ -198,7 +199,7 @@ static enum member_state state(void *room, char *ret_text)
         return MEMBER_DRAINING;
     }
     if (!atomic_load(&r->has_seen_ingester)) {
-        if (!has_active(r->ingesters.members)) {
+        if (!has_taker(r->ingesters.members)) {
             (void)snprintf(ret_text, STATE_TEXT_BYTES, "no ingester takes writes yet");
             return MEMBER_STARTING;
         }
@@ -269,7 +270,7 @@ static void drain(void *room)
         sleep_ns(10 * NS_PER_MS);
     /* Without a generator to give it to there is nothing to wait for. */
     while (r->forward != NULL && forward_bytes(r->forward) > 0 &&
-           has_active(r->generators.members) && clock_mono_ns(&clock_system) < deadline_ns)
+           has_taker(r->generators.members) && clock_mono_ns(&clock_system) < deadline_ns)
         sleep_ns(10 * NS_PER_MS);
     log_info("drained", LOG_UINT("requests_left", in_flight(r)),
              LOG_UINT("generator_bytes_left", r->forward == NULL ? 0 : forward_bytes(r->forward)));

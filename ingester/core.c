@@ -159,6 +159,7 @@ static enum err shares(struct core *c)
     budget_init(&c->building, all / 100 * 25, c->o.memory);
     c->seal_bytes = c->heads.limit_bytes / 100 * 25; /* a push may double it */
     c->door_bytes = c->heads.limit_bytes / 100 * 80;
+    c->replay_heads_bytes = c->heads.limit_bytes / 100 * 60;
     c->inflight_bytes_max = all / 10;
     e = batch_table_new(clamp(all / 64 / 48, BATCHES_MIN, BATCHES_MAX), &c->batches);
     if (e == ERR_OK)

@@ -83,7 +83,7 @@ struct core {
     char wal_dir[CORE_PATH_BYTES], building_dir[CORE_PATH_BYTES];
     int lock_fd;
     struct budget heads, building;
-    size_t seal_bytes, door_bytes, inflight_bytes_max;
+    size_t seal_bytes, door_bytes, replay_heads_bytes, inflight_bytes_max;
     struct ingester_metrics metrics;
 
     struct queue commit_queue, apply_queue;

@@ -41,11 +41,21 @@ static bool is_in_block(struct core *c, struct slice tenant, uint64_t lsn)
     return t != NULL && lo < t->done_count && t->done[lo].lo <= lsn;
 }
 
+/* Is a part of the log on its way into blocks, and memory too short for much more?  Then the replay waits here rather than at the head of the queue,
+ * before the pushes of now. */
+static bool is_ahead_of_blocks(const struct core *c)
+{
+    return c->view != NULL && c->view->is_sealed && c->view->lane == LANE_REPLAY &&
+           budget_used(&c->heads) > c->replay_heads_bytes;
+}
+
 static bool wait_for_room(struct core *c, size_t bytes)
 {
     mutex_lock(&c->lock);
-    while (!atomic_load(&c->is_stopping) && atomic_load(&c->replay_bytes) > 0 &&
-           atomic_load(&c->replay_bytes) + bytes > IN_FLIGHT_BYTES_MAX)
+    while (!atomic_load(&c->is_stopping) &&
+           ((atomic_load(&c->replay_bytes) > 0 &&
+             atomic_load(&c->replay_bytes) + bytes > IN_FLIGHT_BYTES_MAX) ||
+            is_ahead_of_blocks(c)))
         (void)cond_wait(&c->changed, &c->lock, WAIT_MS * NS_PER_MS);
     mutex_unlock(&c->lock);
     return !atomic_load(&c->is_stopping);

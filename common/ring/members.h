@@ -62,7 +62,8 @@ unsigned members_unheard(struct members *m);
 struct rpc_client *members_push(struct members *m, unsigned index);
 struct rpc_client *members_query(struct members *m, unsigned index);
 struct rpc_client *members_control(struct members *m, unsigned index);
-/* Rendezvous order of (tenant, trace id) over members that can take writes (ACTIVE, not DOWN; SUSPECT last) and whose lanes are there.  Writes at most `max` indexes, returns how many. */
+/* Rendezvous order of (tenant, trace id) over members that can take writes and whose lanes are there: first the ACTIVE, then the REPLAYING, then the
+ * SUSPECT; never the DOWN.  Writes at most `max` indexes, returns how many. */
 unsigned members_place(struct members *m, struct slice tenant, struct trace_id id,
                        unsigned *ret_indexes, unsigned max);
 /* Answers /status/members: one list a role, HTML, or JSON by Accept. */

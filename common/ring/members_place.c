@@ -5,16 +5,29 @@
 #include <assert.h>
 
 struct members_rank {
-    bool is_suspect;
+    unsigned choice;
     uint64_t score;
     unsigned index;
 };
 
-/* Suspects last, then the higher score; the index only so that equal scores have an order. */
+/* 0 first choice, 1 busy with its log, 2 suspect; takes no writes: -1. */
+static int members_choice(const struct members_candidate *c)
+{
+    const struct member *m = &c->member;
+
+    if ((m->state != MEMBER_ACTIVE && m->state != MEMBER_REPLAYING) || m->health == MEMBER_DOWN ||
+        c->is_refused || !c->has_lanes)
+        return -1;
+    if (m->health == MEMBER_SUSPECT)
+        return 2;
+    return m->state == MEMBER_REPLAYING ? 1 : 0;
+}
+
+/* By choice, then the higher score; the index only so that equal scores have an order. */
 static bool members_rank_is_before(const struct members_rank *a, const struct members_rank *b)
 {
-    if (a->is_suspect != b->is_suspect)
-        return b->is_suspect;
+    if (a->choice != b->choice)
+        return a->choice < b->choice;
     if (a->score != b->score)
         return a->score > b->score;
     return a->index < b->index;
@@ -39,11 +52,11 @@ unsigned members_place(struct members *m, struct slice tenant, struct trace_id i
     (void)pthread_rwlock_rdlock(&m->view);
     for (unsigned i = 0; i < m->count && max > 0; i++) {
         const struct members_candidate *c = &m->candidates[i];
-        if (c->member.state != MEMBER_ACTIVE || c->member.health == MEMBER_DOWN || c->is_refused ||
-            !c->has_lanes)
+        int choice = members_choice(c);
+        if (choice < 0)
             continue;
         struct members_rank rank = {
-            .is_suspect = c->member.health == MEMBER_SUSPECT,
+            .choice = (unsigned)choice,
             .score = hash_with((struct slice){key, sizeof key}, c->member.id_hash),
             .index = i};
         /* Insertion into the best `max` so far, of which there are few. */

@@ -120,6 +120,30 @@ def replay(cluster, release, limit, wal_bytes):
     assert peak(c.ingester) <= limit
 
 
+def test_pushes_while_the_log_is_replayed(cluster, release):
+    """A lone ingester, killed with a large log: clients that come before it has read that are answered with OK, and nothing is lost."""
+    c = cluster(bin=release, config={"ingester": LATER, **FAST})
+    sent = load(c, 300 * MIB)
+    c.ingester.kill()
+    c.ingester.start(ready=False)
+    during, early, is_ready = [], 0, False
+    while not is_ready:
+        assert c.ingester.popen.poll() is None, c.ingester.log()[-2000:]
+        r, ids = make_request("during", spans=3)
+        is_acked = c.push_pb(r.SerializeToString())[0] == 200
+        try:
+            is_ready = c.ingester.get("/ready")[0] == 200
+        except OSError:
+            pass  # its HTTP does not listen yet
+        if is_acked:
+            during.append(ids[0])
+            early += not is_ready
+    assert early > 0
+    c.settle(c.ingester)
+    assert [i for i in during if len(c.trace(i)) != 3] == []
+    assert stored_spans(c) == len(sent) * SPANS + 3 * len(during)
+
+
 def test_log_larger_than_memory(cluster, release):
     replay(cluster, release, 128 * MIB, 300 * MIB)
 

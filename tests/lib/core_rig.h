@@ -27,9 +27,22 @@ static char dir[SCRATCH_DIR_BYTES], wal_dir[SCRATCH_DIR_BYTES * 2],
 /* The core's threads read the time while the test moves it. */
 static atomic_llong test_wall, test_mono;
 
+/* While this is set the replay's thread stands still: it looks at the time for every frame. */
+static atomic_bool is_replay_held;
+
+static inline bool is_replay_thread(void)
+{
+    char name[16] = {0};
+
+    return pthread_getname_np(pthread_self(), name, sizeof name) == 0 &&
+           strcmp(name, "replay") == 0;
+}
+
 static inline int64_t test_wall_ns(const struct clock *c)
 {
     (void)c;
+    while (atomic_load(&is_replay_held) && is_replay_thread())
+        (void)usleep(1000);
     return atomic_load(&test_wall);
 }
 

@@ -21,13 +21,14 @@ static struct {
     const char *processors[1];
     atomic_uint spans, pushes;
     atomic_bool is_silent;
+    atomic_int state;               /* enum member_state of the ingester */
     _Atomic(struct rpc_req *) held; /* unanswered, while silent */
 } fx;
 
 static void on_control(void *arg, struct rpc_req *req)
 {
     (void)arg;
-    member_hello_reply(req, &fx.self, MEMBER_ACTIVE);
+    member_hello_reply(req, &fx.self, (enum member_state)atomic_load(&fx.state));
 }
 
 static void on_push(void *arg, struct rpc_req *req)
@@ -81,6 +82,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&fx, 0, sizeof fx);
+    atomic_store(&fx.state, MEMBER_ACTIVE);
     for (unsigned i = 0; i < LOOPS; i++)
         assert_int_equal(loop_new("test", &fx.loops[i]), ERR_OK);
     fx.push = serve(on_push);
@@ -202,6 +204,23 @@ static void test_a_span_goes_through_the_room(void **state)
     distributor_room.stop(room);
 }
 
+/* A lone ingester that reads its log takes pushes; one that ends does not. */
+static void test_a_replaying_ingester_is_written_to(void **state)
+{
+    (void)state;
+    char text[256];
+    atomic_store(&fx.state, MEMBER_DRAINING);
+    void *room = start();
+    assert_int_equal(status_of(send_span()), 503);
+    assert_int_equal(distributor_room.state(room, text), MEMBER_STARTING);
+    atomic_store(&fx.state, MEMBER_REPLAYING);
+    wait_ready(room);
+    assert_int_equal(status_of(send_span()), 200);
+    assert_int_equal(atomic_load(&fx.spans), 1);
+    distributor_room.drain(room);
+    distributor_room.stop(room);
+}
+
 static void *drain_thread(void *room)
 {
     distributor_room.drain(room);
@@ -305,6 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_INGESTER(test_a_span_goes_through_the_room),
+        WITH_INGESTER(test_a_replaying_ingester_is_written_to),
         WITH_INGESTER(test_a_drain_waits_for_the_answer),
         WITH_INGESTER(test_a_stop_answers_what_is_left),
         WITH_INGESTER(test_silence_is_503_within_the_deadline),

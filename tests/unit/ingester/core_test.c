@@ -67,6 +67,45 @@ static void a_restart_gives_everything_back(void **state)
     assert_int_equal(stored_of("acme", 1).blocks, 0);
 }
 
+/* The log of the life before is held back: what comes meanwhile is durable, visible and answered, and a kill in the middle loses neither. */
+static void pushes_are_taken_while_the_log_is_replayed(void **state)
+{
+    char text[256];
+    (void)state;
+
+    start_core();
+    EVENTUALLY(is_ready());
+    for (uint32_t n = 1; n <= 20; n++)
+        assert_int_equal(push_spans("acme", n, 1, 3), ERR_OK);
+    stop_core();
+    for (uint32_t life = 0; life < 2; life++) {
+        atomic_store(&is_replay_held, true);
+        start_core();
+        for (uint32_t n = 21 + life * 10; n < 31 + life * 10; n++) {
+            assert_int_equal(push_spans("acme", n, 1, 4), ERR_OK);
+            struct live l = live_of("acme", n);
+            assert_int_equal(l.spans, 3);
+            assert_true(l.is_replaying);
+        }
+        /* One of a trace that is still to come back: both parts are fragments until they meet. */
+        assert_int_equal(push_spans("acme", 1, 3 + life, 4 + life), ERR_OK);
+        assert_int_equal(core_state(core, text), MEMBER_REPLAYING);
+        atomic_store(&is_replay_held, false);
+        if (life == 0)
+            EVENTUALLY(is_ready());
+        stop_core();
+    }
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_false(live_of("acme", 1).is_replaying);
+    assert_int_equal(live_of("acme", 1).spans, 4);
+    for (uint32_t n = 2; n <= 40; n++)
+        assert_int_equal(live_of("acme", n).spans, n <= 20 ? 2 : 3);
+    assert_int_equal(flush(), ERR_OK);
+    assert_int_equal(stored_of("acme", 1).spans, 19 * 2 + 20 * 3 + 4);
+    assert_int_equal(stored_of("acme", 1).want_spans, 4);
+}
+
 static void a_repeat_is_answered_without_storing_it(void **state)
 {
     struct otlp_group g;
@@ -333,6 +372,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_push_is_visible_when_it_is_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_restart_gives_everything_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pushes_are_taken_while_the_log_is_replayed, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_repeat_is_answered_without_storing_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_and_foreign_pushes_are_refused, set_up,
                                         tear_down),

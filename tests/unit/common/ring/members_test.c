@@ -121,6 +121,19 @@ static void wait_health(struct members *m, unsigned index, enum member_health he
     fail_msg("member %u did not become %s", index, member_health_name(health));
 }
 
+static void wait_state(struct members *m, unsigned index, enum member_state state)
+{
+    struct member member;
+
+    for (unsigned i = 0; i < 20000; i++) {
+        members_get(m, index, &member);
+        if (member.state == state)
+            return;
+        (void)usleep(1000);
+    }
+    fail_msg("member %u did not become %s", index, member_state_name(state));
+}
+
 static void test_up_with_lanes(void **state)
 {
     (void)state;
@@ -337,10 +350,18 @@ static void test_placement(void **state)
     assert_in_range(tenant_moved, TRACES * 75 / 100, TRACES * 85 / 100);
     members_free(without);
 
-    /* Suspects come last; who is not active or down does not come. */
+    /* Who replays his log is a second choice. */
     unsigned owner = owners[0][0];
-    members_report(m, owner, ERR_TIMEOUT);
     struct member member;
+    atomic_store(&peers[owner].state, MEMBER_REPLAYING);
+    wait_state(m, owner, MEMBER_REPLAYING);
+    assert_int_equal(members_place(m, SLICE_LIT("tenant"), numbered_id(0), again, PEERS), PEERS);
+    for (unsigned i = 0; i + 1 < PEERS; i++)
+        assert_int_equal(again[i], owners[0][i + 1]);
+    assert_int_equal(again[PEERS - 1], owner);
+
+    /* Suspects come last; who is not active or down does not come. */
+    members_report(m, owner, ERR_TIMEOUT);
     members_get(m, owner, &member);
     unsigned count = members_place(m, SLICE_LIT("tenant"), numbered_id(0), again, PEERS);
     if (member.health == MEMBER_SUSPECT) {
@@ -350,10 +371,7 @@ static void test_placement(void **state)
     atomic_store(&peers[owner].state, MEMBER_DRAINING);
     peer_stop_control(&peers[owners[0][1]]);
     wait_health(m, owners[0][1], MEMBER_DOWN);
-    do {
-        (void)usleep(1000);
-        members_get(m, owner, &member);
-    } while (member.state != MEMBER_DRAINING);
+    wait_state(m, owner, MEMBER_DRAINING);
     assert_int_equal(members_place(m, SLICE_LIT("tenant"), numbered_id(0), again, PEERS),
                      PEERS - 2);
     assert_int_equal(again[0], owners[0][2]);
