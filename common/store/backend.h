@@ -1,7 +1,8 @@
 /*
- * backend.h - where blocks live: a contract with a local directory behind it now, object stores later.
+ * backend.h - where blocks live: a contract, with a local directory behind it here and object stores in common/objstore.
  *
- * Shape:   <root>/<tenant>/<block id>/{data.vvb,meta.json}: Tempo's layout; a block is visible when its meta.json is there (written last).
+ * Shape:   <root>/<tenant>/<block id>/{data.vvb,meta.json}: Tempo's layout; a block is visible when its meta.json is there (written last), and
+ *          in object stores when a manifest names it.  Replaced blocks have a meta.compacted.json instead, or are named as such.
  * Threads: a backend may be used by any thread; an object is read with range reads from any thread.
  */
 #ifndef VIVACE_STORE_BACKEND_H
@@ -11,18 +12,32 @@
 #include "common/base/err.h"
 
 struct object; /* an open, readable object */
+struct object_range {
+    uint64_t offset;
+    size_t len;
+};
 struct object_ops {
     enum err (*read)(struct object *o, uint64_t offset, void *ret,
                      size_t len); /* exactly len bytes; ERR_CORRUPT past the end */
     void (*close)(struct object *o);
+    /* These ranges will be read soon, each as it stands here: far stores load them together meanwhile.  Returns at once.  May be NULL. */
+    void (*want)(struct object *o, const struct object_range *ranges, uint32_t count);
 };
 struct object {
     const struct object_ops *ops;
     uint64_t bytes;
+    uint32_t tail_bytes; /* how much of the end its index takes; 0: unknown */
 };
+
+static inline void object_want(struct object *o, const struct object_range *ranges, uint32_t count)
+{
+    if (o->ops->want != NULL && count > 0)
+        o->ops->want(o, ranges, count);
+}
 
 struct backend;
 typedef enum err backend_name_fn(void *arg, const char *name);
+typedef enum err backend_replaced_fn(void *arg, const char *id, uint64_t replaced_ns);
 struct backend_ops {
     enum err (*tenants)(struct backend *b, backend_name_fn *fn, void *arg);
     enum err (*blocks)(struct backend *b, const char *tenant, backend_name_fn *fn,
@@ -32,6 +47,13 @@ struct backend_ops {
     /* Takes the finished local file at data_path (moved or uploaded) and makes the block visible, durably. */
     enum err (*publish)(struct backend *b, const char *tenant, const char *id,
                         const char *data_path, struct slice meta_json);
+    /* Publishes a block in place of others.  Object stores: in one moment.  Local: it first, then each of the others is marked, so that a listing in
+     * between has both.  Replaced blocks are in no listing, and stay readable until they are removed. */
+    enum err (*replace)(struct backend *b, const char *tenant, const char *id,
+                        const char *data_path, struct slice meta_json, const char *const *old_ids,
+                        uint32_t old_count);
+    /* What was replaced and is not removed yet. */
+    enum err (*replaced)(struct backend *b, const char *tenant, backend_replaced_fn *fn, void *arg);
     enum err (*remove)(struct backend *b, const char *tenant,
                        const char *id); /* meta first, then data */
     enum err (*quarantine)(struct backend *b, const char *tenant, const char *id,

@@ -19,6 +19,7 @@ enum { PATH_BYTES = 4096, TENANT_BYTES_MAX = 150, ID_BYTES = 36, LEFTOVER_SECOND
 #define QUARANTINE_NAME ".quarantine"
 #define DATA_NAME       "data.vvb"
 #define META_NAME       "meta.json"
+#define COMPACTED_NAME  "meta.compacted.json"
 
 struct backend_local {
     struct backend backend; /* first */
@@ -233,15 +234,17 @@ static enum err fill_dir(const char *dir, const char *data_path, struct slice me
 
 static enum err show_dir(const char *tmp, const char *dir)
 {
-    char meta[PATH_BYTES];
-    struct stat st;
+    char meta[PATH_BYTES], compacted[PATH_BYTES];
     enum err e = path_join(meta, dir, "/", META_NAME);
 
+    if (e == ERR_OK)
+        e = path_join(compacted, dir, "/", COMPACTED_NAME);
     if (e != ERR_OK)
         return e;
-    if (stat(meta, &st) == 0)
-        return fs_remove_tree(tmp); /* the id names the content: it is here already */
-    e = fs_remove_tree(dir);        /* without a meta.json it is nobody's block */
+    if (access(meta, F_OK) == 0 || access(compacted, F_OK) == 0)
+        return fs_remove_tree(
+            tmp); /* the id names the content: it is here already, or in what replaced it */
+    e = fs_remove_tree(dir); /* without a meta.json it is nobody's block */
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
     return rename(tmp, dir) == 0 ? ERR_OK : fs_errno_err(errno);
@@ -271,6 +274,70 @@ static enum err local_publish(struct backend *b, const char *tenant, const char 
     if (e == ERR_OK)
         (void)unlink(data_path); /* the other name holds the bytes now; a leftover is only waste */
     return e;
+}
+
+static enum err hide_block(const struct backend_local *l, const char *tenant, const char *id)
+{
+    char dir[PATH_BYTES], meta[PATH_BYTES], compacted[PATH_BYTES];
+    enum err e = block_path(l, tenant, "", id, dir);
+
+    if (e == ERR_OK)
+        e = path_join(meta, dir, "/", META_NAME);
+    if (e == ERR_OK)
+        e = path_join(compacted, dir, "/", COMPACTED_NAME);
+    if (e != ERR_OK)
+        return e;
+    if (rename(meta, compacted) != 0)
+        return errno == ENOENT && access(compacted, F_OK) == 0 ? ERR_OK : fs_errno_err(errno);
+    (void)utimensat(AT_FDCWD, compacted, NULL,
+                    0); /* when it was replaced; wrong by its age if this fails */
+    return fs_sync_path_dir(dir);
+}
+
+static enum err local_replace(struct backend *b, const char *tenant, const char *id,
+                              const char *data_path, struct slice meta_json,
+                              const char *const *old_ids, uint32_t old_count)
+{
+    enum err e = local_publish(b, tenant, id, data_path, meta_json);
+
+    for (uint32_t i = 0; i < old_count && e == ERR_OK; i++) {
+        e = hide_block(local_of(b), tenant, old_ids[i]);
+        if (e == ERR_NOT_FOUND) /* removed by somebody else meanwhile */
+            e = ERR_OK;
+    }
+    return e;
+}
+
+struct replaced_lister {
+    const char *dir;
+    backend_replaced_fn *fn;
+    void *arg;
+};
+
+static enum err replaced_entry(void *arg, const char *name)
+{
+    const struct replaced_lister *l = arg;
+    char dir[PATH_BYTES], path[PATH_BYTES];
+    struct stat st;
+
+    if (!is_block_id(name) || path_join(dir, l->dir, "/", name) != ERR_OK ||
+        path_join(path, dir, "/", COMPACTED_NAME) != ERR_OK)
+        return ERR_OK;
+    if (stat(path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? ERR_OK : ERR_IO;
+    return l->fn(l->arg, name, (uint64_t)st.st_mtim.tv_sec * 1000000000ull);
+}
+
+static enum err local_replaced(struct backend *b, const char *tenant, backend_replaced_fn *fn,
+                               void *arg)
+{
+    char dir[PATH_BYTES];
+    enum err e = is_tenant(tenant) ? path_join(dir, local_of(b)->root, "/", tenant) : ERR_INVALID;
+    struct replaced_lister l = {dir, fn, arg};
+
+    if (e == ERR_OK)
+        e = fs_list(dir, replaced_entry, &l);
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 static enum err local_remove(struct backend *b, const char *tenant, const char *id)
@@ -330,9 +397,16 @@ static void local_free(struct backend *b)
     free(b);
 }
 
-static const struct backend_ops local_ops = {local_tenants,    local_blocks,  local_read_meta,
-                                             local_open,       local_publish, local_remove,
-                                             local_quarantine, local_free};
+static const struct backend_ops local_ops = {.tenants = local_tenants,
+                                             .blocks = local_blocks,
+                                             .read_meta = local_read_meta,
+                                             .open = local_open,
+                                             .publish = local_publish,
+                                             .replace = local_replace,
+                                             .replaced = local_replaced,
+                                             .remove = local_remove,
+                                             .quarantine = local_quarantine,
+                                             .free = local_free};
 
 static enum err leftover_entry(void *arg, const char *name)
 {

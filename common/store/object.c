@@ -29,7 +29,7 @@ static void file_close(struct object *o)
     free(f);
 }
 
-static const struct object_ops file_ops = {file_read, file_close};
+static const struct object_ops file_ops = {.read = file_read, .close = file_close};
 
 enum err object_file_open(const char *path, struct object **ret)
 {
@@ -74,7 +74,7 @@ static void memory_close(struct object *o)
     free(o);
 }
 
-static const struct object_ops memory_ops = {memory_read, memory_close};
+static const struct object_ops memory_ops = {.read = memory_read, .close = memory_close};
 
 enum err object_memory(struct slice bytes, struct object **ret)
 {
@@ -83,7 +83,7 @@ enum err object_memory(struct slice bytes, struct object **ret)
 
     if (m == NULL)
         return ERR_NOMEM;
-    *m = (struct memory_object){.object = {&memory_ops, bytes.len}, .bytes = bytes};
+    *m = (struct memory_object){.object = {.ops = &memory_ops, .bytes = bytes.len}, .bytes = bytes};
     *ret = &m->object;
     return ERR_OK;
 }

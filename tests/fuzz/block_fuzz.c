@@ -63,7 +63,7 @@ static void nothing(struct object *o)
     (void)o;
 }
 
-static const struct object_ops repairing_ops = {repairing_read, nothing};
+static const struct object_ops repairing_ops = {.read = repairing_read, .close = nothing};
 
 static void read_columns(struct segment *s, struct arena *a)
 {

@@ -10,6 +10,7 @@
 
 #define ID_A "11111111-2222-8333-8444-555555555555"
 #define ID_B "aaaaaaaa-bbbb-8ccc-8ddd-eeeeeeeeeeee"
+#define ID_C "cccccccc-2222-8333-8444-555555555555"
 
 static char dir[SCRATCH_DIR_BYTES], root[SCRATCH_DIR_BYTES * 2];
 static struct backend *backend;
@@ -108,6 +109,51 @@ static void the_same_block_twice_is_one(void **state)
     publish("acme", ID_A, "first");
     publish("acme", ID_A, "first");
     assert_int_equal(blocks_of("acme").count, 1);
+}
+
+static enum err add_replaced(void *arg, const char *id, uint64_t replaced_ns)
+{
+    assert_true(replaced_ns > 1700000000ull * 1000000000ull);
+    return add_name(arg, id);
+}
+
+static struct names replaced_of(const char *tenant)
+{
+    struct names n = {0};
+
+    assert_int_equal(backend->ops->replaced(backend, tenant, add_replaced, &n), ERR_OK);
+    return n;
+}
+
+static void a_block_takes_the_place_of_others(void **state)
+{
+    const char *const old[] = {ID_A, ID_B, "00000000-0000-8000-8000-000000000000"};
+    char path[SCRATCH_DIR_BYTES * 2], text[8] = {0};
+    struct object *o = NULL;
+    (void)state;
+
+    publish("acme", ID_A, "aaaa");
+    publish("acme", ID_B, "bbbb");
+    scratch_dir_path(dir, "finished.vvb", path);
+    scratch_dir_write(path, SLICE_LIT("both"));
+    assert_int_equal(replaced_of("acme").count, 0);
+    assert_int_equal(backend->ops->replace(backend, "acme", ID_C, path, SLICE_LIT("{}"), old, 3),
+                     ERR_OK);
+    assert_string_equal(blocks_of("acme").text, ID_C " ");
+    assert_int_equal(replaced_of("acme").count, 2);
+    assert_int_equal(replaced_of("nobody").count, 0);
+
+    /* Who had one of them in hand reads on. */
+    assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_OK);
+    assert_int_equal(o->ops->read(o, 0, text, 4), ERR_OK);
+    assert_string_equal(text, "aaaa");
+    o->ops->close(o);
+
+    /* Its writer does not bring it back. */
+    publish("acme", ID_A, "aaaa");
+    assert_string_equal(blocks_of("acme").text, ID_C " ");
+    assert_int_equal(backend->ops->remove(backend, "acme", ID_A), ERR_OK);
+    assert_int_equal(replaced_of("acme").count, 1);
 }
 
 static void names_that_lead_out_are_refused(void **state)
@@ -239,6 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_published_block_is_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_same_block_twice_is_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_block_takes_the_place_of_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_that_lead_out_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(foreign_names_are_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(quarantine_keeps_everything, set_up, tear_down),
