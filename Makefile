@@ -45,9 +45,9 @@ CXXFLAGS := -std=c++17 -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) $(COMMO
 
 PROTOS   := $(wildcard proto/*.proto)
 GEN_C    := $(PROTOS:%.proto=$(GEN)/%.pb-c.c)
-SRC_COMMON := $(sort $(wildcard common/*/*.c)) $(sort $(wildcard common/*/*.cc))
+SRC_COMMON := $(filter-out common/tool/main.c,$(sort $(wildcard common/*/*.c))) $(sort $(wildcard common/*/*.cc))
 OBJ_COMMON := $(patsubst %,$(O)/%.o,$(SRC_COMMON)) $(PROTOS:%.proto=$(O)/gen/%.pb-c.o)
-BINS     := $(ROOMS:%=$(O)/bin/%)
+BINS     := $(ROOMS:%=$(O)/bin/%) $(O)/bin/vivace-store
 UNIT_SRC := $(sort $(wildcard tests/unit/*/*_test.c tests/unit/*/*/*_test.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(O)/%)
 FAULT_SRC := $(sort $(wildcard tests/fault/*_test.c))
@@ -67,12 +67,12 @@ ROOM_LIBS := $(foreach r,$(ROOMS),$(O)/lib$(r).a)
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
 
-all: $(BINS) ## the four binaries (VARIANT=release|debug|tsan|fuzz, B=build folder)
+all: $(BINS) ## the four binaries and vivace-store (VARIANT=release|debug|tsan|fuzz, B=build folder)
 
-debug: ## the four binaries with ASan and UBSan
+debug: ## the same with ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory VARIANT=debug all
 
-tsan: ## the four binaries with the thread sanitizer
+tsan: ## the same with the thread sanitizer
 	$(Q)$(MAKE) --no-print-directory VARIANT=tsan all
 
 deps: ## install the Debian packages that building and testing need (deploy/packages)
@@ -114,6 +114,10 @@ $$(O)/bin/$(1): $$(O)/$(1)/main.c.o $$(O)/lib$(1).a $$(O)/libcommon.a
 	$$(Q)$$(CC) $$(LDFLAGS_$$(VARIANT)) -o $$@ $$^ $$(LIBS)
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rules,$(r))))
+
+$(O)/bin/vivace-store: $(O)/common/tool/main.c.o $(O)/libcommon.a
+	@mkdir -p $(dir $@)
+	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
 
 # Wrong on purpose: this ingester acknowledges before it syncs.  The durability tests must catch it.
 $(O)/wrong/ingester: ingester/commit.c $(O)/ingester/main.c.o $(O)/libingester.a $(O)/libcommon.a

@@ -1,9 +1,9 @@
 /* Traces by id. */
+#include "common/codec/otlp_to_json.h"
 #include "common/codec/otlp_write.h"
 #include "querier/api.h"
 #include "querier/params.h"
 #include "querier/shared_ids.h"
-#include "querier/trace_json.h"
 
 /* The trace's OTLP bytes; empty when it is nowhere. */
 static enum err trace_find(struct api_request *r, struct slice *ret, struct err_detail *detail)
@@ -44,7 +44,7 @@ enum err api_trace_v1(struct api_request *r, struct api_answer *answer,
     json_out_init(&j, &answer->body);
     json_out_begin_object(&j);
     json_out_key(&j, "batches");
-    trace_json_write(&j, otlp);
+    otlp_to_json_write(&j, otlp, OTLP_TO_JSON_TEMPO);
     json_out_end_object(&j);
     return ERR_OK;
 }
@@ -85,7 +85,7 @@ enum err api_trace_v2(struct api_request *r, struct api_answer *answer,
     json_out_begin_object(&j);
     if (otlp.len != 0) {
         json_out_key(&j, "resourceSpans");
-        trace_json_write(&j, otlp);
+        otlp_to_json_write(&j, otlp, OTLP_TO_JSON_TEMPO);
     }
     json_out_end_object(&j);
     json_out_key(&j, "metrics");

@@ -151,6 +151,12 @@ void json_out_u64(struct json_out *j, uint64_t v)
     num_append_u64(j->out, v);
 }
 
+void json_out_i64(struct json_out *j, int64_t v)
+{
+    value_begin(j);
+    num_append_i64(j->out, v);
+}
+
 void json_out_i64_text(struct json_out *j, int64_t v)
 {
     value_begin(j);

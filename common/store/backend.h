@@ -38,6 +38,8 @@ static inline void object_want(struct object *o, const struct object_range *rang
 struct backend;
 typedef enum err backend_name_fn(void *arg, const char *name);
 typedef enum err backend_replaced_fn(void *arg, const char *id, uint64_t replaced_ns);
+typedef enum err backend_quarantined_fn(void *arg, const char *tenant, const char *name,
+                                        const char *why);
 struct backend_ops {
     enum err (*tenants)(struct backend *b, backend_name_fn *fn, void *arg);
     enum err (*blocks)(struct backend *b, const char *tenant, backend_name_fn *fn,
@@ -59,6 +61,10 @@ struct backend_ops {
     enum err (*quarantine)(struct backend *b, const char *tenant, const char *id,
                            const char *why); /* out of sight, kept */
     void (*free)(struct backend *b);
+    /* What lies in the quarantine; `name` is the block's id, with a number behind it when it came there more than once. */
+    enum err (*quarantined)(struct backend *b, backend_quarantined_fn *fn, void *arg);
+    /* Back into sight.  Errors: ERR_NOT_FOUND, ERR_CONFLICT a block of that id is in sight. */
+    enum err (*restore)(struct backend *b, const char *tenant, const char *name);
 };
 struct backend {
     const struct backend_ops *ops;

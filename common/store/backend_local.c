@@ -15,11 +15,18 @@
  *   <root>/<tenant>/.gone-<id>   being removed
  *   <root>/.quarantine/<tenant>/<id>
  */
-enum { PATH_BYTES = 4096, TENANT_BYTES_MAX = 150, ID_BYTES = 36, LEFTOVER_SECONDS = 3600 };
+enum {
+    PATH_BYTES = 4096,
+    TENANT_BYTES_MAX = 150,
+    ID_BYTES = 36,
+    LEFTOVER_SECONDS = 3600,
+    WHY_BYTES_MAX = 4096
+};
 #define QUARANTINE_NAME ".quarantine"
 #define DATA_NAME       "data.vvb"
 #define META_NAME       "meta.json"
 #define COMPACTED_NAME  "meta.compacted.json"
+#define WHY_NAME        "why.txt"
 
 struct backend_local {
     struct backend backend; /* first */
@@ -385,10 +392,101 @@ static enum err local_quarantine(struct backend *b, const char *tenant, const ch
         e = path_join(away, l->root, "/", tenant);
     if (e == ERR_OK)
         e = fs_sync_path_dir(away);
-    if (e == ERR_OK && path_join(away, to, "/", "why.txt") == ERR_OK)
+    if (e == ERR_OK && path_join(away, to, "/", WHY_NAME) == ERR_OK)
         ignore(fs_replace(
             away,
             slice_str(why))); /* a note for people; the block is out of sight without it too */
+    return e;
+}
+
+/* "<id>" or "<id>.<number>", as local_quarantine names them; the id. */
+static bool is_quarantined(const char *name, char ret_id[ID_BYTES + 1])
+{
+    size_t n = strnlen(name, ID_BYTES + 8);
+
+    if (n < ID_BYTES || n >= ID_BYTES + 8)
+        return false;
+    memcpy(ret_id, name, ID_BYTES);
+    ret_id[ID_BYTES] = '\0';
+    return is_block_id(ret_id) &&
+           (n == ID_BYTES || (name[ID_BYTES] == '.' &&
+                              strspn(name + ID_BYTES + 1, "0123456789") == n - ID_BYTES - 1));
+}
+
+struct quarantine {
+    const char *dir;    /* of a tenant's, or of all */
+    const char *tenant; /* being listed */
+    backend_quarantined_fn *fn;
+    void *arg;
+};
+
+static enum err quarantined_block(void *arg, const char *name)
+{
+    const struct quarantine *q = arg;
+    char dir[PATH_BYTES], path[PATH_BYTES], id[ID_BYTES + 1];
+    struct buf why;
+
+    if (!is_quarantined(name, id) || path_join(dir, q->dir, "/", name) != ERR_OK ||
+        path_join(path, dir, "/", WHY_NAME) != ERR_OK)
+        return ERR_OK;
+    buf_init(&why, WHY_BYTES_MAX);
+    ignore(fs_read_file(path, &why)); /* a note for people: it may be missing */
+    buf_append_byte(&why, '\0');
+    enum err e =
+        buf_err(&why) == ERR_NOMEM
+            ? ERR_NOMEM
+            : q->fn(q->arg, q->tenant, name, buf_err(&why) == ERR_OK ? (const char *)why.ptr : "");
+    buf_release(&why);
+    return e;
+}
+
+static enum err quarantined_tenant(void *arg, const char *tenant)
+{
+    const struct quarantine *all = arg;
+    char dir[PATH_BYTES];
+
+    if (!is_tenant(tenant) || path_join(dir, all->dir, "/", tenant) != ERR_OK)
+        return ERR_OK;
+    struct quarantine q = {dir, tenant, all->fn, all->arg};
+    return fs_list(dir, quarantined_block, &q);
+}
+
+static enum err local_quarantined(struct backend *b, backend_quarantined_fn *fn, void *arg)
+{
+    char dir[PATH_BYTES];
+    enum err e = path_join(dir, local_of(b)->root, "/", QUARANTINE_NAME);
+
+    if (e != ERR_OK)
+        return e;
+    struct quarantine q = {dir, NULL, fn, arg};
+    e = fs_list(dir, quarantined_tenant, &q);
+    return e == ERR_NOT_FOUND ? ERR_OK : e; /* nothing was ever moved there */
+}
+
+static enum err local_restore(struct backend *b, const char *tenant, const char *name)
+{
+    const struct backend_local *l = local_of(b);
+    char id[ID_BYTES + 1], parent[PATH_BYTES], from[PATH_BYTES], to[PATH_BYTES], home[PATH_BYTES];
+
+    if (!is_tenant(tenant) || !is_quarantined(name, id))
+        return ERR_INVALID;
+    enum err e = path_join(parent, l->root, "/" QUARANTINE_NAME "/", tenant);
+    if (e == ERR_OK)
+        e = path_join(from, parent, "/", name);
+    if (e == ERR_OK)
+        e = path_join(home, l->root, "/", tenant);
+    if (e == ERR_OK)
+        e = path_join(to, home, "/", id);
+    if (e == ERR_OK)
+        e = fs_mkdir_all(home);
+    if (e == ERR_OK && rename(from, to) != 0)
+        e = errno == EEXIST || errno == ENOTEMPTY ? ERR_CONFLICT : fs_errno_err(errno);
+    if (e == ERR_OK)
+        e = fs_sync_path_dir(home);
+    if (e == ERR_OK)
+        e = fs_sync_path_dir(parent);
+    if (e == ERR_OK && path_join(from, to, "/", WHY_NAME) == ERR_OK)
+        (void)unlink(from); /* the note has nothing to say any more */
     return e;
 }
 
@@ -406,7 +504,9 @@ static const struct backend_ops local_ops = {.tenants = local_tenants,
                                              .replaced = local_replaced,
                                              .remove = local_remove,
                                              .quarantine = local_quarantine,
-                                             .free = local_free};
+                                             .free = local_free,
+                                             .quarantined = local_quarantined,
+                                             .restore = local_restore};
 
 static enum err leftover_entry(void *arg, const char *name)
 {

@@ -70,6 +70,16 @@ MUST_CHECK enum err wal_replay_tail(const char *dir, struct wal_replay_result *r
 MUST_CHECK enum err wal_replay_range(const char *dir, uint64_t after, uint64_t upto,
                                      wal_frame_fn *frame, void *arg, struct wal_replay_result *ret);
 
+/* Only looks: nothing is cut, copied or moved, and the log may be in use.  Tells where frames and damage lie; a torn tail of the last file is
+ * no damage, only counted.  The frame lives during the call. */
+struct wal_look_hooks {
+    enum err (*frame)(void *arg, const char *file, uint64_t offset, const struct wal_frame *f);
+    void (*damage)(void *arg, const char *file, uint64_t offset, uint64_t bytes, const char *what);
+    void *arg;
+};
+MUST_CHECK enum err wal_look(const char *dir, const struct wal_look_hooks *hooks,
+                             struct wal_replay_result *ret);
+
 /* Opens for append after a replay; the next frame gets lsn next_lsn (or higher: a number is never used twice), in a new file. */
 MUST_CHECK enum err wal_open(const char *dir, uint64_t next_lsn, const struct wal_options *options,
                              struct wal **ret);

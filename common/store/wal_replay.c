@@ -33,6 +33,8 @@ struct replay {
     void *arg;
     struct wal_replay_result *result;
     struct scan scan;
+    const struct wal_look_hooks *look; /* not NULL: nothing may be written */
+    const char *name;                  /* of the file being read */
 };
 
 /* Makes [offset, offset + len) of the file stand in the window.  False: the file ends before, or the disk refused (is_unreadable). */
@@ -176,6 +178,13 @@ static enum err copy_file(const char *from, const char *to)
     return e;
 }
 
+/* To whoever only looks: where damage is. */
+static void tell(const struct replay *r, uint64_t from, uint64_t end, const char *what)
+{
+    if (r->look != NULL)
+        r->look->damage(r->look->arg, r->name, from, end - from, what);
+}
+
 /* Keeps a damaged file beyond the log's trimming.  A second name for the same bytes costs nothing; a copy is made where links are not possible.
  * Best effort: a full disk must not stop the replay of what can be read. */
 static void quarantine(struct replay *r, const char *name)
@@ -183,6 +192,8 @@ static void quarantine(struct replay *r, const char *name)
     char from[PATH_BYTES], to[PATH_BYTES], dir[PATH_BYTES];
 
     r->result->quarantined_files++;
+    if (r->look != NULL)
+        return;
     if (path_of(r->dir, "quarantine", dir) != ERR_OK || path_of(r->dir, name, from) != ERR_OK ||
         path_of(dir, name, to) != ERR_OK || fs_mkdir_all(dir) != ERR_OK)
         return;
@@ -199,6 +210,7 @@ static enum err give(struct replay *r, const struct wal_frame *f, size_t bytes, 
         if (!is_repeat) {
             r->result->bad_frames++;
             r->scan.is_damaged = true;
+            tell(r, r->scan.at, r->scan.at + bytes, "a frame whose number does not go up");
         }
         return ERR_OK;
     }
@@ -245,6 +257,7 @@ static enum err scan_frames(struct replay *r, bool is_repeat, uint64_t *ret_torn
         } else {
             r->result->bad_frames++;
             s->is_damaged = true;
+            tell(r, bad_at, s->at, "no sound frame");
         }
     }
     return ERR_OK;
@@ -291,11 +304,12 @@ static enum err skip_bad_header(struct replay *r)
     if (bytes > 0) {
         s->at = WAL_HEADER_BYTES;
         s->is_damaged = true;
+        tell(r, 0, WAL_HEADER_BYTES, "the file's header");
     }
     return ERR_OK;
 }
 
-enum place { PLACE_MIDDLE, PLACE_LAST_CUT };
+enum place { PLACE_MIDDLE, PLACE_LAST_CUT, PLACE_LAST_LOOK };
 
 static enum err cut_tail(struct replay *r, uint64_t torn_at)
 {
@@ -315,6 +329,7 @@ static enum err replay_file(struct replay *r, const struct wal_file *f, enum pla
     uint64_t torn_at = 0;
     enum err e = scan_open(r, f, place == PLACE_LAST_CUT);
 
+    r->name = f->name;
     if (e != ERR_OK)
         return e;
     if (!f->has_header)
@@ -325,7 +340,12 @@ static enum err replay_file(struct replay *r, const struct wal_file *f, enum pla
         (place == PLACE_MIDDLE || r->scan.is_unreadable)) {
         r->result->bad_frames++;
         r->scan.is_damaged = true;
+        tell(r, torn_at, r->scan.file_bytes, "no sound frame up to the file's end");
+    } else if (e == ERR_OK && place == PLACE_LAST_LOOK && torn_at < r->scan.file_bytes) {
+        r->result->torn_bytes += r->scan.file_bytes - torn_at;
     }
+    if (e == ERR_OK && is_repeat)
+        tell(r, 0, r->scan.file_bytes, "the file repeats another one");
     if (e == ERR_OK && (r->scan.is_damaged || is_repeat))
         quarantine(r, f->name);
     if (e == ERR_OK && place == PLACE_LAST_CUT && !r->scan.is_damaged)
@@ -411,5 +431,45 @@ enum err wal_replay(const char *dir, uint64_t after, wal_frame_fn *frame, void *
     } else {
         *ret = tail;
     }
+    return e;
+}
+
+struct look {
+    struct replay replay;
+    const struct wal_look_hooks *hooks;
+};
+
+static enum err look_frame(void *arg, const struct wal_frame *f)
+{
+    const struct look *l = arg;
+    return l->hooks->frame(l->hooks->arg, l->replay.name, l->replay.scan.at, f);
+}
+
+enum err wal_look(const char *dir, const struct wal_look_hooks *hooks,
+                  struct wal_replay_result *ret)
+{
+    assert(dir != NULL && hooks != NULL && ret != NULL);
+    struct wal_files files;
+    struct look l = {.hooks = hooks,
+                     .replay = {.dir = dir,
+                                .upto = UINT64_MAX,
+                                .frame = look_frame,
+                                .arg = &l,
+                                .result = ret,
+                                .look = hooks,
+                                .scan.fd = -1}};
+
+    *ret = (struct wal_replay_result){0};
+    enum err e = wal_format_list(dir, &files);
+    if (e != ERR_OK)
+        return e;
+    result_of_list(&files, ret);
+    for (uint32_t i = 0; i < files.count && e == ERR_OK; i++) {
+        bool is_repeat = i > 0 && files.items[i - 1].first_lsn == files.items[i].first_lsn;
+        e = replay_file(&l.replay, &files.items[i],
+                        i + 1 == files.count ? PLACE_LAST_LOOK : PLACE_MIDDLE, is_repeat);
+    }
+    free(l.replay.scan.window);
+    wal_format_list_release(&files);
     return e;
 }

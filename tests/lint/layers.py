@@ -21,6 +21,7 @@ MAY_INCLUDE = {
     "net": FLOORS_0_TO_2,
     "ring": FLOORS_0_TO_3,
     "app": FLOORS_0_TO_3 | {"ring"},
+    "tool": FLOORS_0_TO_3 | {"ring", "app"},
 }
 
 # Single headers beyond that: who, what.

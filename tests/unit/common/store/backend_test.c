@@ -231,6 +231,50 @@ static void quarantine_keeps_everything(void **state)
     assert_string_equal(n.text, "acme ");
 }
 
+static enum err add_quarantined(void *arg, const char *tenant, const char *name, const char *why)
+{
+    struct names *n = arg;
+    size_t at = strlen(n->text);
+
+    (void)snprintf(n->text + at, sizeof n->text - at, "%s/%s:%s ", tenant, name, why);
+    n->count++;
+    return ERR_OK;
+}
+
+static void what_is_in_quarantine_comes_back(void **state)
+{
+    struct names n = {0};
+    struct object *o = NULL;
+    char text[4];
+    (void)state;
+
+    assert_int_equal(backend->ops->quarantined(backend, add_quarantined, &n), ERR_OK);
+    assert_int_equal(n.count, 0);
+    publish("acme", ID_A, "one");
+    assert_int_equal(backend->ops->quarantine(backend, "acme", ID_A, "first"), ERR_OK);
+    publish("acme", ID_A, "two");
+    assert_int_equal(backend->ops->quarantine(backend, "acme", ID_A, "second"), ERR_OK);
+    assert_int_equal(backend->ops->quarantined(backend, add_quarantined, &n), ERR_OK);
+    assert_int_equal(n.count, 2);
+    assert_non_null(strstr(n.text, "acme/" ID_A ":first "));
+    assert_non_null(strstr(n.text, "acme/" ID_A ".1:second "));
+
+    assert_int_equal(backend->ops->restore(backend, "acme", ID_A ".1"), ERR_OK);
+    assert_int_equal(blocks_of("acme").count, 1);
+    assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_OK);
+    assert_int_equal(o->ops->read(o, 0, text, 3), ERR_OK);
+    assert_memory_equal(text, "two", 3);
+    o->ops->close(o);
+    assert_int_equal(backend->ops->restore(backend, "acme", ID_A), ERR_CONFLICT);
+    assert_int_equal(backend->ops->restore(backend, "acme", ID_B), ERR_NOT_FOUND);
+    assert_int_equal(backend->ops->restore(backend, "acme", "../" ID_A), ERR_INVALID);
+    assert_int_equal(backend->ops->restore(backend, "..", ID_A), ERR_INVALID);
+    assert_int_equal(backend->ops->restore(backend, "acme", ID_A ".x"), ERR_INVALID);
+    n = (struct names){0};
+    assert_int_equal(backend->ops->quarantined(backend, add_quarantined, &n), ERR_OK);
+    assert_string_equal(n.text, "acme/" ID_A ":first ");
+}
+
 static void old_leftovers_are_swept_at_start(void **state)
 {
     char fresh[SCRATCH_DIR_BYTES * 2], old[SCRATCH_DIR_BYTES * 2];
@@ -289,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_that_lead_out_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(foreign_names_are_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(quarantine_keeps_everything, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_in_quarantine_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_leftovers_are_swept_at_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_root_that_can_not_be_used_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(memory_is_an_object_too, set_up, tear_down),
