@@ -290,7 +290,7 @@ uint64_t block_read_bytes(const struct block *b)
 
 /* --- traces --- */
 
-static uint32_t group_of_trace(const struct block *b, uint64_t trace)
+uint32_t block_group_of_trace(const struct block *b, uint64_t trace)
 {
     uint32_t lo = 0, hi = b->index.group_count;
     while (hi - lo > 1) {
@@ -309,7 +309,7 @@ static enum err is_trace(struct block *b, uint64_t trace, struct trace_id id, st
 {
     if (trace >= b->index.meta.trace_count)
         return ERR_CORRUPT;
-    uint32_t group = group_of_trace(b, trace);
+    uint32_t group = block_group_of_trace(b, trace);
     const struct block_group *g = &b->index.groups[group];
     struct lz4_page page;
     struct slice raw = SLICE_NONE;
@@ -327,10 +327,10 @@ static enum err is_trace(struct block *b, uint64_t trace, struct trace_id id, st
     return ERR_OK;
 }
 
-static enum err find_in_chunk(struct block *b, const struct block_chunk *c, struct trace_id id,
-                              uint32_t hash, struct arena *tmp, uint32_t *ret_group,
-                              uint32_t *ret_trace)
+enum err block_locator_chunk(struct block *b, uint32_t chunk, struct arena *tmp,
+                             uint64_t **ret_hashes, uint64_t **ret_traces)
 {
+    const struct block_chunk *c = &b->index.chunks[chunk];
     uint64_t *all, io_bytes = 0;
     struct lz4_page page;
     struct slice raw = SLICE_NONE;
@@ -347,10 +347,22 @@ static enum err find_in_chunk(struct block *b, const struct block_chunk *c, stru
         e = page_get_ints(&r, c->count, all + c->count);
     if (e != ERR_OK)
         return e;
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (all[i] != hash)
+    *ret_hashes = all;
+    *ret_traces = all + c->count;
+    return ERR_OK;
+}
+
+static enum err find_in_chunk(struct block *b, uint32_t chunk, struct trace_id id, uint32_t hash,
+                              struct arena *tmp, uint32_t *ret_group, uint32_t *ret_trace)
+{
+    uint64_t *hashes, *traces;
+    enum err e = block_locator_chunk(b, chunk, tmp, &hashes, &traces);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t i = 0; i < b->index.chunks[chunk].count; i++) {
+        if (hashes[i] != hash)
             continue;
-        e = is_trace(b, all[c->count + i], id, tmp, ret_group, ret_trace);
+        e = is_trace(b, traces[i], id, tmp, ret_group, ret_trace);
         if (e != ERR_NOT_FOUND)
             return e;
     }
@@ -369,7 +381,7 @@ enum err block_find_trace(struct block *b, struct trace_id id, uint32_t *ret_gro
     /* The chunk that may hold it; one before too when its hash begins this one. */
     while (e == ERR_NOT_FOUND && at > 0) {
         at--;
-        e = find_in_chunk(b, &b->index.chunks[at], id, hash, &tmp, ret_group, ret_trace);
+        e = find_in_chunk(b, at, id, hash, &tmp, ret_group, ret_trace);
         arena_reset(&tmp);
         if (b->index.chunks[at].first_hash != hash)
             break;

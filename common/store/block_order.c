@@ -411,3 +411,56 @@ enum err block_order_make(struct segment **segments, uint32_t segment_count, blo
         *ret = o;
     return e;
 }
+
+/* --- one trace out of several parts --- */
+
+static enum err join_refs(struct maker *m, const struct block_order_part *parts,
+                          uint32_t part_count)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < part_count; i++)
+        total += parts[i].count;
+    if (total > UINT32_MAX / 4)
+        return ERR_TOO_LARGE;
+    for (m->slot_max = 16; m->slot_max <= total * 2;)
+        m->slot_max *= 2;
+    m->refs = arena_alloc(&m->scratch, total * sizeof *m->refs);
+    m->slots = ARENA_ARRAY(&m->scratch, uint32_t, m->slot_max);
+    if (m->refs == NULL || m->slots == NULL)
+        return arena_err(&m->scratch);
+    for (uint32_t i = 0; i < part_count; i++) {
+        const struct seg_fixed *f = &m->fixed[parts[i].segment];
+        for (uint32_t r = parts[i].first; r < parts[i].first + parts[i].count; r++)
+            m->refs[m->ref_count++] = (struct ref){.span_id = f->span_id[r],
+                                                   .parent_id = f->parent_id[r],
+                                                   .start_ns = f->start_ns[r],
+                                                   .end_ns = f->start_ns[r] + f->duration_ns[r],
+                                                   .segment = parts[i].segment,
+                                                   .row = r};
+    }
+    return ERR_OK;
+}
+
+enum err block_order_join(struct segment **segments, struct seg_fixed *fixed,
+                          const struct block_order_part *parts, uint32_t part_count,
+                          struct budget *budget, struct block_order *o, struct block_order_trace *t,
+                          uint32_t *ret_copies)
+{
+    struct maker m = {.segments = segments, .fixed = fixed, .out = o};
+    arena_init(&m.scratch, budget);
+    enum err e = join_refs(&m, parts, part_count);
+    if (e == ERR_OK) {
+        t->first = 0;
+        t->span_count = m.ref_count;
+        t->min_start_ns = UINT64_MAX;
+        t->max_end_ns = 0;
+        qsort(m.refs, m.ref_count, sizeof *m.refs, compare_refs);
+        e = drop_copies(&m, t);
+    }
+    if (e == ERR_OK) {
+        order_trace(&m, t);
+        *ret_copies = m.ref_count - t->span_count;
+    }
+    arena_release(&m.scratch);
+    return e;
+}

@@ -41,4 +41,15 @@ MUST_CHECK enum err block_order_make(struct segment **segments, uint32_t segment
                                      block_take_fn *take, void *take_arg, struct arena *a,
                                      struct block_order *ret);
 
+struct block_order_part { /* rows of a trace in one segment */
+    uint32_t segment, first, count;
+};
+
+/* Appends the spans of one trace that lies in several parts to o->spans (which has room for all of them), equal ones once, and fills in *t but for
+ * its id and what flags it had.  `fixed` has ids, parents, starts and durations of each segment. */
+MUST_CHECK enum err block_order_join(struct segment **segments, struct seg_fixed *fixed,
+                                     const struct block_order_part *parts, uint32_t part_count,
+                                     struct budget *budget, struct block_order *o,
+                                     struct block_order_trace *t, uint32_t *ret_copies);
+
 #endif

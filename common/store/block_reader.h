@@ -39,5 +39,10 @@ MUST_CHECK enum err block_dict_get(struct block *b, uint32_t dict, uint32_t part
                                    struct budget *budget, uint64_t *io_bytes,
                                    const struct block_dict **ret, struct block_dict **ret_own);
 void block_dict_free(struct block_dict *d);
+/* The group that has the trace of this number in the block. */
+uint32_t block_group_of_trace(const struct block *b, uint64_t trace);
+/* A chunk of the locator, in `tmp`: hashes ascending, and the numbers of their traces, which are not checked. */
+MUST_CHECK enum err block_locator_chunk(struct block *b, uint32_t chunk, struct arena *tmp,
+                                        uint64_t **ret_hashes, uint64_t **ret_traces);
 
 #endif

@@ -164,7 +164,7 @@ static const uint32_t *owners_of(const struct block_writer *w, enum seg_table ta
 }
 
 /* Events and links follow their spans: counted per span, then put where the counts say. */
-static enum err choose_children(struct block_writer *w, enum seg_table table)
+enum err block_write_choose_children(struct block_writer *w, enum seg_table table)
 {
     const struct block_order *o = &w->order;
     uint32_t *start = ARENA_ARRAY(&w->scratch, uint32_t, (size_t)o->span_count + 1), total = 0;
@@ -205,7 +205,7 @@ static enum err choose_children(struct block_writer *w, enum seg_table table)
     return ERR_OK;
 }
 
-static enum err choose_spans(struct block_writer *w)
+enum err block_write_choose_spans(struct block_writer *w)
 {
     const struct block_order *o = &w->order;
     struct block_rows *r = &w->rows[SEG_SPAN];
@@ -477,7 +477,7 @@ static enum err stream_traces(struct block_writer *w)
     return e;
 }
 
-static enum err write_streams(struct block_writer *w)
+enum err block_write_streams(struct block_writer *w)
 {
     enum err e = stream_traces(w);
     if (e == ERR_OK)
@@ -491,8 +491,6 @@ static enum err write_streams(struct block_writer *w)
     if (e == ERR_OK)
         e = stream_ints(w, SEG_SPAN, BLOCK_DURATION, fill_duration);
     if (e == ERR_OK)
-        e = block_columns_names(w, SEG_SPAN, BLOCK_NAME, BLOCK_DICT_SPAN_NAMES);
-    if (e == ERR_OK)
         e = stream_ints(w, SEG_SPAN, BLOCK_KIND, fill_kind);
     if (e == ERR_OK)
         e = stream_ints(w, SEG_SPAN, BLOCK_STATUS, fill_status);
@@ -505,8 +503,6 @@ static enum err write_streams(struct block_writer *w)
     if (e == ERR_OK)
         e = stream_ints(w, SEG_EVENT, BLOCK_EVENT_TIME, fill_event_time);
     if (e == ERR_OK)
-        e = block_columns_names(w, SEG_EVENT, BLOCK_EVENT_NAME, BLOCK_DICT_EVENT_NAMES);
-    if (e == ERR_OK)
         e = stream_owners(w, SEG_LINK, BLOCK_LINK_SPAN);
     if (e == ERR_OK)
         e = stream_link_traces(w);
@@ -515,33 +511,25 @@ static enum err write_streams(struct block_writer *w)
 
 /* --- locator and flagged ids --- */
 
-struct located {
-    uint32_t hash, trace;
-};
-
 static int compare_located(const void *a, const void *b)
 {
-    const struct located *x = a, *y = b;
+    const struct block_located *x = a, *y = b;
     if (x->hash != y->hash)
         return x->hash < y->hash ? -1 : 1;
     return x->trace < y->trace ? -1 : x->trace > y->trace;
 }
 
-static enum err write_locator(struct block_writer *w)
+enum err block_write_locator(struct block_writer *w, struct block_located *all, uint32_t n,
+                             struct arena *keep)
 {
-    uint32_t n = w->order.trace_count, chunks = (n + BLOCK_LOCATOR_CHUNK - 1) / BLOCK_LOCATOR_CHUNK;
-    struct located *all = ARENA_ARRAY(&w->scratch, struct located, n);
-    w->index.chunks = ARENA_ARRAY(&w->arena, struct block_chunk, chunks);
-    if (all == NULL || w->index.chunks == NULL)
-        return all == NULL ? arena_err(&w->scratch) : arena_err(&w->arena);
-    for (uint32_t t = 0; t < n; t++)
-        all[t] = (struct located){
-            (uint32_t)(hash_plain((struct slice){w->order.traces[t].id.b, TRACE_ID_BYTES}) >> 32),
-            t};
+    uint32_t chunks = (n + BLOCK_LOCATOR_CHUNK - 1) / BLOCK_LOCATOR_CHUNK;
+    w->index.chunks = ARENA_ARRAY(keep, struct block_chunk, chunks);
+    if (w->index.chunks == NULL)
+        return arena_err(keep);
     qsort(all, n, sizeof *all, compare_located);
     enum err e = ints_reserve(w, BLOCK_LOCATOR_CHUNK);
     for (uint32_t c = 0; e == ERR_OK && c < chunks; c++) {
-        const struct located *from = &all[(size_t)c * BLOCK_LOCATOR_CHUNK];
+        const struct block_located *from = &all[(size_t)c * BLOCK_LOCATOR_CHUNK];
         uint32_t count = n - c * BLOCK_LOCATOR_CHUNK < BLOCK_LOCATOR_CHUNK
                              ? n - c * BLOCK_LOCATOR_CHUNK
                              : BLOCK_LOCATOR_CHUNK;
@@ -555,6 +543,18 @@ static enum err write_locator(struct block_writer *w)
         e = block_write_page(w, BLOCK_PAGE_LOCATOR, count, false, &w->index.chunks[c].page);
     }
     w->index.chunk_count = chunks;
+    return e;
+}
+
+static enum err write_locator(struct block_writer *w)
+{
+    uint32_t n = w->order.trace_count;
+    struct block_located *all = ARENA_ARRAY(&w->scratch, struct block_located, n);
+    if (all == NULL)
+        return arena_err(&w->scratch);
+    for (uint32_t t = 0; t < n; t++)
+        all[t] = (struct block_located){block_trace_hash(w->order.traces[t].id), t};
+    enum err e = block_write_locator(w, all, n, &w->arena);
     arena_reset(&w->scratch);
     return e;
 }
@@ -562,6 +562,15 @@ static enum err write_locator(struct block_writer *w)
 static int compare_ids(const void *a, const void *b)
 {
     return memcmp(a, b, TRACE_ID_BYTES);
+}
+
+enum err block_write_flagged(struct block_writer *w, struct trace_id *ids, uint32_t count)
+{
+    qsort(ids, count, sizeof *ids, compare_ids);
+    w->index.meta.flagged_count = count;
+    buf_append(&w->raw, (struct slice){(const uint8_t *)ids, (size_t)count * sizeof *ids});
+    return count == 0 ? ERR_OK
+                      : block_write_page(w, BLOCK_PAGE_FLAGGED, count, false, &w->index.flagged);
 }
 
 static enum err write_flagged(struct block_writer *w)
@@ -573,19 +582,14 @@ static enum err write_flagged(struct block_writer *w)
     for (uint32_t t = 0; t < w->order.trace_count; t++)
         if ((w->order.traces[t].flags & SEG_TRACE_FLAGGED) != 0)
             ids[count++] = w->order.traces[t].id;
-    qsort(ids, count, sizeof *ids, compare_ids);
-    w->index.meta.flagged_count = count;
-    buf_append(&w->raw, (struct slice){(const uint8_t *)ids, (size_t)count * sizeof *ids});
-    enum err e = count == 0
-                     ? ERR_OK
-                     : block_write_page(w, BLOCK_PAGE_FLAGGED, count, false, &w->index.flagged);
+    enum err e = block_write_flagged(w, ids, count);
     arena_reset(&w->scratch);
     return e;
 }
 
 /* --- the whole --- */
 
-static enum err write_header(struct block_writer *w)
+enum err block_write_header(struct block_writer *w)
 {
     uint8_t header[BLOCK_HEADER_BYTES] = {0};
     memcpy(header, BLOCK_MAGIC, 4);
@@ -595,7 +599,7 @@ static enum err write_header(struct block_writer *w)
     return buf_err(&w->out);
 }
 
-static enum err write_footer(struct block_writer *w)
+enum err block_write_footer(struct block_writer *w)
 {
     uint8_t trailer[BLOCK_TRAILER_BYTES] = {0};
     struct block_ref footer;
@@ -633,15 +637,15 @@ static enum err prepare(struct block_writer *w, block_take_fn *take, void *take_
             e = segment_links(w->segments[i], &w->links[i]);
     }
     if (e == ERR_OK)
-        e = choose_spans(w);
+        e = block_write_choose_spans(w);
     if (e == ERR_OK)
         e = choose_shared(w, SEG_RESOURCE);
     if (e == ERR_OK)
         e = choose_shared(w, SEG_SCOPE);
     if (e == ERR_OK)
-        e = choose_children(w, SEG_EVENT);
+        e = block_write_choose_children(w, SEG_EVENT);
     if (e == ERR_OK)
-        e = choose_children(w, SEG_LINK);
+        e = block_write_choose_children(w, SEG_LINK);
     for (int s = 0; e == ERR_OK && s < BLOCK_STREAM_COUNT; s++)
         w->index.streams[s] =
             ARENA_ARRAY(&w->arena, struct block_ref,
@@ -649,17 +653,18 @@ static enum err prepare(struct block_writer *w, block_take_fn *take, void *take_
     return e == ERR_OK ? arena_err(&w->arena) : e;
 }
 
-static void fill_meta(struct block_writer *w)
+void block_write_fill_meta(struct block_index *x)
 {
-    struct block_meta *m = &w->index.meta;
-    m->span_count = w->order.span_count;
-    m->trace_count = w->order.trace_count;
-    m->group_count = w->order.group_count;
+    struct block_meta *m = &x->meta;
+    m->span_count = m->trace_count = 0;
+    m->group_count = x->group_count;
     m->version = BLOCK_VERSION;
     m->min_start_ns = UINT64_MAX;
     m->max_end_ns = 0;
-    for (uint32_t g = 0; g < w->order.group_count; g++) {
-        const struct block_group *group = &w->index.groups[g];
+    for (uint32_t g = 0; g < x->group_count; g++) {
+        const struct block_group *group = &x->groups[g];
+        m->span_count += group->rows[SEG_SPAN];
+        m->trace_count += group->trace_count;
         if (group->min_start_ns < m->min_start_ns)
             m->min_start_ns = group->min_start_ns;
         if (group->max_end_ns > m->max_end_ns)
@@ -669,9 +674,13 @@ static void fill_meta(struct block_writer *w)
 
 static enum err write_all(struct block_writer *w)
 {
-    enum err e = write_header(w);
+    enum err e = block_write_header(w);
     if (e == ERR_OK)
-        e = write_streams(w);
+        e = block_write_streams(w);
+    if (e == ERR_OK)
+        e = block_columns_names(w, SEG_SPAN, BLOCK_NAME, BLOCK_DICT_SPAN_NAMES);
+    if (e == ERR_OK)
+        e = block_columns_names(w, SEG_EVENT, BLOCK_EVENT_NAME, BLOCK_DICT_EVENT_NAMES);
     for (int t = 0; e == ERR_OK && t < SEG_TABLE_COUNT; t++) {
         e = block_columns_shapes(w, (enum seg_table)t);
         if (e == ERR_OK)
@@ -681,7 +690,7 @@ static enum err write_all(struct block_writer *w)
         e = write_locator(w);
     if (e == ERR_OK)
         e = write_flagged(w);
-    return e == ERR_OK ? write_footer(w) : e;
+    return e == ERR_OK ? block_write_footer(w) : e;
 }
 
 enum err block_write(const char *path, struct segment **segments, uint32_t segment_count,
@@ -696,7 +705,7 @@ enum err block_write(const char *path, struct segment **segments, uint32_t segme
     w.index.meta = *meta;
     enum err e = prepare(&w, take, take_arg);
     if (e == ERR_OK) {
-        fill_meta(&w);
+        block_write_fill_meta(&w.index);
         w.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         e = w.fd < 0 ? fs_errno_err(errno) : write_all(&w);
         if (e != ERR_OK && w.fd >= 0)

@@ -5,6 +5,7 @@
 #ifndef VIVACE_STORE_BLOCK_WRITER_H
 #define VIVACE_STORE_BLOCK_WRITER_H
 
+#include "common/base/hash.h"
 #include "common/store/block_order.h"
 
 struct block_source { /* where a row of the block comes from */
@@ -37,6 +38,27 @@ struct block_writer {
     uint64_t *ints;      /* [rows of the largest part of any table], grown on demand */
     uint32_t int_max;
 };
+
+struct block_located { /* an entry of the locator */
+    uint32_t hash, trace;
+};
+static inline uint32_t block_trace_hash(struct trace_id id)
+{
+    return (uint32_t)(hash_plain((struct slice){id.b, TRACE_ID_BYTES}) >> 32);
+}
+
+/* block_write.c, in the order of use: the header; rows of the groups that w->order names; their streams but for names; what the whole block has.
+ * Sorts `all` and `ids`. */
+MUST_CHECK enum err block_write_header(struct block_writer *w);
+MUST_CHECK enum err block_write_choose_spans(struct block_writer *w);
+MUST_CHECK enum err block_write_choose_children(struct block_writer *w, enum seg_table table);
+MUST_CHECK enum err block_write_streams(struct block_writer *w);
+MUST_CHECK enum err block_write_locator(struct block_writer *w, struct block_located *all,
+                                        uint32_t n, struct arena *keep);
+MUST_CHECK enum err block_write_flagged(struct block_writer *w, struct trace_id *ids,
+                                        uint32_t count);
+void block_write_fill_meta(struct block_index *x);
+MUST_CHECK enum err block_write_footer(struct block_writer *w);
 
 /* block_write.c: ends the page that stands in w->raw. */
 MUST_CHECK enum err block_write_page(struct block_writer *w, uint8_t kind, uint32_t count,
