@@ -148,7 +148,7 @@ $(O)/forgetful.so: tests/lib/preload/forgetful.c
 	@mkdir -p $(dir $@)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -fPIC -shared -o $@ $< -ldl -lpthread
 
-.PHONY: test test-unit test-fault fuzz-replay fuzz test-integration bench lint format format-check check tidy unit-bins
+.PHONY: test test-unit test-fault fuzz-replay fuzz test-integration bench bench-store lint format format-check check tidy unit-bins
 
 unit-bins: $(UNIT_BIN)
 
@@ -172,6 +172,9 @@ test-integration: all ## pytest over the four real binaries
 
 bench: all $(BENCH_BIN) ## ingest and query benchmark, one table
 	$(Q)B=$(B) VARIANT=$(VARIANT) tests/bench/run
+
+bench-store: $(O)/tests/bench/store_bench ## the store and its queries beside their targets (SPANS=1000000)
+	$(Q)$< $(SPANS)
 
 lint: ## include law, file and function sizes, names, formatting
 	$(Q)tests/lint/run

@@ -111,13 +111,24 @@ struct seg_fixed {
 
 /* Per trace. */
 enum {
-    SEG_TRACE_FLAGGED = 1
-}; /* may have more spans elsewhere: an unresolved parent, no root, in doubt, or cut before */
+    SEG_TRACE_FLAGGED =
+        1, /* may have more spans elsewhere: an unresolved parent, no root, in doubt, or cut before */
+    SEG_TRACE_TREE =
+        2 /* no two of its spans have one id: its depths tell the tree (segment_depths); not known of all that are so */
+};
 struct seg_traces {
     const struct trace_id *id; /* [trace_count] */
     const uint64_t *min_start_ns, *max_end_ns;
     const uint32_t *span_count;
     const uint8_t *flags;
+};
+
+/* Where spans stand below each other, in a contiguous segment: the parent of a row is the nearest one above with a depth one less. */
+struct seg_depths {
+    const uint32_t *depth;   /* [row_count[SEG_SPAN]]; 0: no parent id, or none that is here */
+    const uint32_t *orphans; /* [orphan_count] ascending: rows of depth 0 that have a parent id */
+    uint32_t orphan_count;
+    uint32_t depth_end; /* all depths are below */
 };
 
 struct seg_events {
@@ -151,6 +162,8 @@ struct segment_ops {
     enum err (*write_otlp)(struct segment *s, const uint32_t *rows, uint32_t row_count,
                            struct buf *out);
     void (*close)(struct segment *s);
+    /* NULL where spans do not stand depth-first. */
+    enum err (*depths)(struct segment *s, struct seg_depths *ret);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
@@ -162,6 +175,11 @@ static inline MUST_CHECK enum err segment_fixed(struct segment *s, uint32_t whic
 static inline MUST_CHECK enum err segment_traces(struct segment *s, struct seg_traces *ret)
 {
     return s->ops->traces(s, ret);
+}
+/* Only where s->ops->depths is. */
+static inline MUST_CHECK enum err segment_depths(struct segment *s, struct seg_depths *ret)
+{
+    return s->ops->depths(s, ret);
 }
 static inline MUST_CHECK enum err segment_events(struct segment *s, struct seg_events *ret)
 {

@@ -7,7 +7,7 @@ enum { KEY_BYTES_MAX = 1 << 17, DEPTH_MAX = 512 };
 struct set {
     enum ql_spanset_kind kind;
     enum ql_op op;
-    const uint8_t *mask; /* FILTER: NULL is no span */
+    uint8_t *mask; /* FILTER: NULL is no span */
     struct set *left, *right;
     struct engine_pipeline *pipeline;
 };
@@ -39,7 +39,23 @@ struct engine_pipeline {
 };
 
 static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
-                              struct engine_pipeline **ret);
+                              bool is_outer, struct engine_pipeline **ret);
+
+/* Eight rows without a match are passed over at once; among matches there is no branch to guess. */
+static void mark_traces(const struct eval *e, const uint8_t *mask, uint8_t *trace_mask)
+{
+    const uint32_t *trace = e->fixed.trace;
+    uint32_t rows = mask == NULL ? 0 : e->rows[SEG_SPAN], r = 0;
+    uint64_t eight;
+
+    for (; rows - r >= sizeof eight; r += (uint32_t)sizeof eight) {
+        memcpy(&eight, mask + r, sizeof eight);
+        for (uint32_t i = r; eight != 0 && i < r + sizeof eight; i++)
+            trace_mask[trace[i]] |= mask[i];
+    }
+    for (; r < rows; r++)
+        trace_mask[trace[r]] |= mask[r];
+}
 
 static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct ql_expr *by,
                        struct slice *ret)
@@ -92,7 +108,81 @@ static enum err bind_scalar(struct eval *e, const struct ql_scalar *s, uint32_t 
     return err;
 }
 
-static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t depth,
+/* `mask` stays where a trace has a span in `other` too. */
+static enum err keep_traces(struct eval *e, const uint8_t *other, uint8_t *mask)
+{
+    uint8_t *traces = NULL;
+    enum err err = eval_mask_get(e, EVAL_TRACE, &traces);
+
+    if (err != ERR_OK)
+        return err;
+    mark_traces(e, other, traces);
+    for (uint32_t r = 0; r < e->rows[SEG_SPAN]; r++)
+        mask[r] &= traces[e->fixed.trace[r]];
+    eval_mask_put(e, EVAL_TRACE, traces);
+    return ERR_OK;
+}
+
+/* The spans of both sides, of all traces at once; is_and: of traces where both have some. */
+static enum err join(struct eval *e, bool is_and, uint8_t *left, uint8_t *right, uint8_t **ret)
+{
+    enum err err = ERR_OK;
+
+    *ret = is_and && (left == NULL || right == NULL) ? NULL : left == NULL ? right : left;
+    if (left == NULL || right == NULL)
+        return ERR_OK;
+    if (is_and) {
+        uint8_t *before = NULL;
+        err = eval_fixed(e, SEG_F_TRACE);
+        if (err == ERR_OK)
+            err = eval_mask_get(e, SEG_SPAN, &before);
+        if (err != ERR_OK)
+            return err;
+        memcpy(before, left, e->rows[SEG_SPAN]);
+        err = keep_traces(e, right, left);
+        if (err == ERR_OK)
+            err = keep_traces(e, before, right);
+        eval_mask_put(e, SEG_SPAN, before);
+    }
+    for (uint32_t r = 0; err == ERR_OK && r < e->rows[SEG_SPAN]; r++)
+        left[r] |= right[r];
+    return err;
+}
+
+/* Both sides are masks already: so is what stands between them. */
+static enum err bind_masks(struct eval *e, struct set *n)
+{
+    uint8_t *left = n->left->mask, *right = n->right->mask;
+    enum err err = n->op == QL_AND || n->op == QL_OR
+                       ? join(e, n->op == QL_AND, left, right, &n->mask)
+                       : engine_structure_mask(e, n->op, left, right, &n->mask);
+
+    if (err != ERR_OK)
+        return err;
+    n->kind = QL_SPANSET_FILTER;
+    if (n->mask != left)
+        eval_mask_put(e, SEG_SPAN, left);
+    if (n->mask != right)
+        eval_mask_put(e, SEG_SPAN, right);
+    return ERR_OK;
+}
+
+/* A pipeline in parentheses; one that is but a filter stands as that. */
+static enum err bind_nested(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
+                            bool is_first, struct set *n)
+{
+    const uint8_t *mask;
+    enum err err = bind_pipeline(e, p, depth + 1, is_first, &n->pipeline);
+
+    if (err == ERR_OK && is_first && engine_pipeline_is_filter(n->pipeline, &mask)) {
+        n->kind = QL_SPANSET_FILTER;
+        n->mask = n->pipeline->stages[0].set->mask;
+    }
+    return err;
+}
+
+/* is_first: of the first stage of a query, where all spans of every trace come in. */
+static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t depth, bool is_first,
                          struct set **ret)
 {
     struct set *n = ARENA_NEW(e->a, struct set);
@@ -103,35 +193,37 @@ static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t de
     if (depth > DEPTH_MAX || s->kind == QL_SPANSET_NOT || s->kind == QL_SPANSET_MINUS)
         return ERR_UNSUPPORTED;
     *n = (struct set){.kind = s->kind, .op = s->op};
+    *ret = n;
     if (s->kind == QL_SPANSET_FILTER) {
         struct eval_node *node;
-        uint8_t *mask = NULL;
         err = eval_bind(e, s->filter, &node);
-        if (err == ERR_OK)
-            err = eval_spans(e, node, &mask);
-        n->mask = mask;
-    } else if (s->kind == QL_SPANSET_PIPELINE) {
-        err = bind_pipeline(e, s->pipeline, depth + 1, &n->pipeline);
-    } else {
-        if (s->op != QL_AND && s->op != QL_OR)
-            err = eval_tree_build(e);
-        if (err == ERR_OK)
-            err = bind_set(e, s->left, depth + 1, &n->left);
-        if (err == ERR_OK)
-            err = bind_set(e, s->right, depth + 1, &n->right);
+        return err == ERR_OK ? eval_spans(e, node, &n->mask) : err;
     }
-    *ret = n;
+    if (s->kind == QL_SPANSET_PIPELINE)
+        return bind_nested(e, s->pipeline, depth, is_first, n);
+    err = bind_set(e, s->left, depth + 1, is_first, &n->left);
+    if (err == ERR_OK)
+        err = bind_set(e, s->right, depth + 1, is_first, &n->right);
+    if (err != ERR_OK)
+        return err;
+    if (is_first && n->left->kind == QL_SPANSET_FILTER && n->right->kind == QL_SPANSET_FILTER)
+        return bind_masks(e, n);
+    if (s->op != QL_AND && s->op != QL_OR) {
+        err = eval_tree_forest(e);
+        if (err == ERR_OK)
+            err = eval_fixed(e, SEG_F_TRACE);
+    }
     return err;
 }
 
-static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t depth,
+static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t depth, bool is_first,
                            struct stage *n)
 {
     enum err err = ERR_OK;
 
     *n = (struct stage){.kind = s->kind, .op = s->op};
     switch (s->kind) {
-    case QL_STAGE_SPANSET: return bind_set(e, s->spanset, depth, &n->set);
+    case QL_STAGE_SPANSET: return bind_set(e, s->spanset, depth, is_first, &n->set);
     case QL_STAGE_SELECT:
     case QL_STAGE_COALESCE: return ERR_OK;
     case QL_STAGE_SCALAR_FILTER:
@@ -158,7 +250,7 @@ static bool is_empty_set(const struct set *s)
 }
 
 static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
-                              struct engine_pipeline **ret)
+                              bool is_outer, struct engine_pipeline **ret)
 {
     struct engine_pipeline *n = ARENA_NEW(e->a, struct engine_pipeline);
     struct stage *stages = ARENA_ARRAY(e->a, struct stage, p->stage_count);
@@ -168,7 +260,8 @@ static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint3
         return arena_err(e->a);
     *n = (struct engine_pipeline){.stages = stages};
     for (; err == ERR_OK && n->count < p->stage_count && !n->is_empty; n->count++) {
-        err = bind_stage(e, &p->stages[n->count], depth, &stages[n->count]);
+        err = bind_stage(e, &p->stages[n->count], depth, is_outer && n->count == 0,
+                         &stages[n->count]);
         n->is_empty = err == ERR_OK && n->count == 0 && stages[0].kind == QL_STAGE_SPANSET &&
                       is_empty_set(stages[0].set);
     }
@@ -179,23 +272,7 @@ static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint3
 enum err engine_pipeline_bind(struct eval *e, const struct ql_pipeline *p,
                               struct engine_pipeline **ret)
 {
-    return bind_pipeline(e, p, 0, ret);
-}
-
-/* Eight rows without a match are passed over at once; among matches there is no branch to guess. */
-static void mark_traces(const struct eval *e, const uint8_t *mask, uint8_t *trace_mask)
-{
-    const uint32_t *trace = e->fixed.trace;
-    uint32_t rows = mask == NULL ? 0 : e->rows[SEG_SPAN], r = 0;
-    uint64_t eight;
-
-    for (; rows - r >= sizeof eight; r += (uint32_t)sizeof eight) {
-        memcpy(&eight, mask + r, sizeof eight);
-        for (uint32_t i = r; eight != 0 && i < r + sizeof eight; i++)
-            trace_mask[trace[i]] |= mask[i];
-    }
-    for (; r < rows; r++)
-        trace_mask[trace[r]] |= mask[r];
+    return bind_pipeline(e, p, 0, true, ret);
 }
 
 static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_mask)
@@ -290,7 +367,10 @@ static enum err run_set(struct eval *e, const struct set *s, struct arena *a,
     }
     if (s->op == QL_AND || s->op == QL_OR)
         return merge_rows(a, &left, &right, ret);
-    return engine_structure(e, s->op, a, &left, &right, ret);
+    struct engine_spanset below = {0}, above = {0};
+    err = engine_structure(e, s->op, a, &left, &right, &below, &above);
+    *ret = below;
+    return err != ERR_OK || above.count == 0 ? err : merge_rows(a, &below, &above, ret);
 }
 
 static enum err attribute_add(struct arena *a, struct engine_spanset *s, struct slice key,

@@ -2,7 +2,7 @@
  * engine_pipeline.h - the stages of a query, run over one trace at a time.
  *
  * Shape:   a spanset is an ascending list of span rows of one trace and the attributes that stages left on it.  Every filter of the
- *          query is a mask over the whole segment, made once at engine_pipeline_bind.
+ *          query is a mask over the whole segment, made once at engine_pipeline_bind; so is all of the first stage, structure too.
  * Memory:  bound pipelines in the eval's arena; spansets in the arena given to engine_pipeline_run.
  * Source:  traceql.md 7-9, 20.2, 20.3.
  */
@@ -48,11 +48,14 @@ MUST_CHECK enum err engine_pipeline_run(struct eval *e, const struct engine_pipe
                                         struct arena *a, const uint32_t *rows, uint32_t count,
                                         struct engine_spansets *ret);
 
-/* engine_structure.c: the spans of `b` (and for &> and its like of `a` too) that stand in the relation. */
+/* engine_structure.c: the spans of the right side (and for &> and its like of the left too) that stand in the relation, of all traces at once;
+ * masks of spans, NULL is none.  And of one trace: *ret_left is empty but for &> and its like; needs eval_tree_forest and SEG_F_TRACE. */
+MUST_CHECK enum err engine_structure_mask(struct eval *e, enum ql_op op, const uint8_t *left,
+                                          const uint8_t *right, uint8_t **ret);
 MUST_CHECK enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a,
                                      const struct engine_spanset *left,
-                                     const struct engine_spanset *right,
-                                     struct engine_spanset *ret);
+                                     const struct engine_spanset *right, struct engine_spanset *ret,
+                                     struct engine_spanset *ret_left);
 /* engine_aggregate.c: NIL when there is nothing to aggregate.  `argument` is NULL for count(). */
 struct value engine_aggregate(struct eval *e, enum ql_aggregate kind,
                               const struct eval_node *argument, double quantile, struct arena *a,

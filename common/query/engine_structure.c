@@ -2,85 +2,104 @@
 
 #include <assert.h>
 
-/* One span of the left side as its relation needs it: sorted by key; `reach` is the largest right end so far. */
-struct place {
-    int64_t key, reach;
+/*
+ * One pass over spans that stand depth-first, with what is open above (or known below) at each depth: `at` has a place a depth and one more, at[0]
+ * stands for what is above the roots.  Masks are by row; where `order` is NULL, rows and positions are the same.
+ */
+struct sweep {
+    const uint32_t *order, *depth;
+    const uint8_t *left, *right;
+    uint8_t *hit;
+    uint32_t from, to; /* positions of whole traces */
 };
 
-static int place_cmp(const void *a, const void *b)
+static inline uint32_t row_at(const struct sweep *s, uint32_t i)
 {
-    const struct place *x = a, *y = b;
-
-    return (x->key > y->key) - (x->key < y->key);
+    return s->order == NULL ? i : s->order[i];
 }
 
-/* How many places have a key below `key`. */
-static uint32_t below(const struct place *p, uint32_t count, int64_t key)
+/* Spans of `right` with a parent in `left` (is_deep: with anything above them). */
+static inline void sweep_down(const struct sweep *s, bool is_deep, uint8_t *at)
 {
-    uint32_t low = 0, high = count;
-
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (p[mid].key < key)
-            low = mid + 1;
-        else
-            high = mid;
+    at[0] = 0;
+    for (uint32_t i = s->from; i < s->to; i++) {
+        uint32_t r = row_at(s, i), d = s->depth[i];
+        uint8_t above = at[d];
+        s->hit[r] = s->right[r] & above;
+        at[d + 1] = is_deep ? above | s->left[r] : s->left[r];
     }
-    return low;
 }
 
-static bool has_row(const struct engine_spanset *s, uint32_t row)
+/* Spans of `right` with a child in `left` (is_deep: with anything below them). */
+static inline void sweep_up(const struct sweep *s, bool is_deep, uint8_t *at)
 {
-    uint32_t low = 0, high = s->count;
-
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (s->rows[mid] < row)
-            low = mid + 1;
-        else
-            high = mid;
+    for (uint32_t i = s->to; i-- > s->from;) {
+        uint32_t r = row_at(s, i), d = s->depth[i];
+        uint8_t below = at[d + 1];
+        s->hit[r] = s->right[r] & below;
+        at[d + 1] = 0;
+        at[d] |= is_deep ? below | s->left[r] : s->left[r];
     }
-    return low < s->count && s->rows[low] == row;
+    at[0] = 0;
 }
 
-static struct place *places(struct eval *e, enum ql_op op, struct arena *a,
-                            const struct engine_spanset *s)
+/* Spans of `right` with another one of `left` below the same parent, or both roots of one trace.  `children`: of left, by position. */
+static void sweep_beside(const struct sweep *s, uint32_t *children, uint32_t *at)
 {
-    const struct eval_tree *t = &e->tree;
-    bool is_by_parent = op == QL_PARENT || op == QL_SIBLING;
-    struct place *p = ARENA_ARRAY(a, struct place, s->count);
-
-    for (uint32_t i = 0; p != NULL && i < s->count; i++) {
-        uint32_t row = s->rows[i];
-        p[i] = (struct place){is_by_parent ? t->parent[row] : t->left[row], t->right[row]};
+    for (uint32_t i = s->to; i-- > s->from;) {
+        uint32_t d = s->depth[i];
+        children[i - s->from] = at[d + 1];
+        at[d + 1] = 0;
+        at[d] += s->left[row_at(s, i)];
     }
-    if (p == NULL)
-        return NULL;
-    qsort(p, s->count, sizeof p[0], place_cmp);
-    for (uint32_t i = 1; i < s->count; i++)
-        if (p[i].reach < p[i - 1].reach)
-            p[i].reach = p[i - 1].reach;
-    return p;
+    for (uint32_t i = s->from; i < s->to; i++) {
+        uint32_t r = row_at(s, i), d = s->depth[i];
+        s->hit[r] = s->right[r] & (at[d] > s->left[r]);
+        at[d + 1] = children[i - s->from];
+    }
+    for (uint32_t i = s->from; i < s->to; i++)
+        at[s->depth[i] + 1] = 0;
+    at[0] = 0;
 }
 
-static bool stands(struct eval *e, enum ql_op op, const struct place *p,
-                   const struct engine_spanset *left, uint32_t row)
+/* Spans of a trace may be many, or the traces: both passes are over one trace at a time. */
+static enum err siblings(struct eval *e, struct sweep s, uint32_t trace, uint32_t trace_end,
+                         struct arena *a)
 {
-    int64_t l = e->tree.left[row], r = e->tree.right[row], parent = e->tree.parent[row];
-    uint32_t n = left->count, at;
+    const uint32_t *first = e->forest.first;
+    uint32_t largest = 0;
 
-    switch ((int)op) {
-    case QL_CHILD: at = below(p, n, parent); return parent > 0 && at < n && p[at].key == parent;
-    case QL_PARENT: at = below(p, n, l); return l > 0 && at < n && p[at].key == l;
-    case QL_DESCENDANT: at = below(p, n, l); return l > 0 && at > 0 && p[at - 1].reach > r;
-    case QL_ANCESTOR: at = below(p, n, l + 1); return l > 0 && at < n && p[at].key < r;
-    default: break;
+    for (uint32_t t = trace; t < trace_end; t++)
+        largest = first[t + 1] - first[t] > largest ? first[t + 1] - first[t] : largest;
+    uint32_t *children = arena_alloc(a, sizeof *children * largest);
+    uint32_t *at = ARENA_ARRAY(a, uint32_t, (size_t)e->forest.depth_end + 1);
+    if (children == NULL || at == NULL)
+        return arena_err(a);
+    for (uint32_t t = trace; t < trace_end; t++) {
+        s.from = first[t];
+        s.to = first[t + 1];
+        sweep_beside(&s, children, at);
     }
-    assert(op == QL_SIBLING);
-    if (parent == 0)
-        return false;
-    uint32_t siblings = below(p, n, parent + 1) - below(p, n, parent);
-    return siblings > (has_row(left, row) ? 1u : 0u);
+    return ERR_OK;
+}
+
+/* A plain relation over some traces, by masks without a span that is not alive. */
+static enum err relate(struct eval *e, enum ql_op op, struct sweep s, uint32_t trace,
+                       uint32_t trace_end, struct arena *a)
+{
+    if (op == QL_SIBLING)
+        return siblings(e, s, trace, trace_end, a);
+    uint8_t *at = ARENA_ARRAY(a, uint8_t, (size_t)e->forest.depth_end + 1);
+    if (at == NULL)
+        return arena_err(a);
+    s.from = e->forest.first[trace];
+    s.to = e->forest.first[trace_end];
+    bool is_deep = op == QL_DESCENDANT || op == QL_ANCESTOR;
+    if (op == QL_CHILD || op == QL_DESCENDANT)
+        sweep_down(&s, is_deep, at);
+    else
+        sweep_up(&s, is_deep, at);
+    return ERR_OK;
 }
 
 static enum ql_op inverse(enum ql_op op)
@@ -94,51 +113,152 @@ static enum ql_op inverse(enum ql_op op)
     }
 }
 
-static enum err relate(struct eval *e, enum ql_op op, bool is_negated, struct arena *a,
-                       const struct engine_spanset *left, const struct engine_spanset *right,
-                       struct engine_spanset *ret)
+enum family { PLAIN, NEGATED, UNION };
+
+/* The three families stand in one order. */
+static enum ql_op plain_of(enum ql_op op, enum family *ret)
 {
-    struct place *p = places(e, op, a, left);
-    uint32_t *rows = ARENA_ARRAY(a, uint32_t, right->count);
+    enum { KINDS = QL_NOT_CHILD - QL_CHILD };
+    _Static_assert(QL_UNION_CHILD - QL_NOT_CHILD == KINDS, "the three families stand in one order");
+
+    assert(op >= QL_CHILD);
+    *ret = op >= QL_UNION_CHILD ? UNION : op >= QL_NOT_CHILD ? NEGATED : PLAIN;
+    return (enum ql_op)((unsigned)op - (unsigned)*ret * KINDS);
+}
+
+/* Copies of the masks without spans that no root leads to; the masks themselves when there are none. */
+static enum err living(struct eval *e, const uint8_t *mask, uint8_t **ret_copy, const uint8_t **ret)
+{
+    const uint8_t *alive = e->forest.alive;
+    uint32_t rows = e->rows[SEG_SPAN];
+
+    *ret = mask;
+    if (alive == NULL)
+        return ERR_OK;
+    enum err err = eval_mask_get(e, SEG_SPAN, ret_copy);
+    for (uint32_t r = 0; err == ERR_OK && r < rows; r++)
+        (*ret_copy)[r] = mask[r] & alive[r];
+    if (err == ERR_OK)
+        *ret = *ret_copy;
+    return err;
+}
+
+static enum err structure(struct eval *e, enum ql_op op, const uint8_t *left, const uint8_t *right,
+                          uint8_t *hit, uint8_t *both)
+{
+    enum family family;
+    enum ql_op plain = plain_of(op, &family);
+    uint32_t rows = e->rows[SEG_SPAN], traces = e->rows[EVAL_TRACE];
+    uint8_t *left_copy = NULL, *right_copy = NULL;
+    struct sweep s = {.order = e->forest.order, .depth = e->forest.depth, .hit = hit};
+    enum err err = living(e, left, &left_copy, &s.left);
+
+    if (err == ERR_OK)
+        err = living(e, right, &right_copy, &s.right);
+    if (err == ERR_OK)
+        err = relate(e, plain, s, 0, traces, e->a);
+    if (err == ERR_OK && family == UNION) {
+        struct sweep back = s;
+        back.left = s.right;
+        back.right = s.left;
+        back.hit = both;
+        err = relate(e, inverse(plain), back, 0, traces, e->a);
+        for (uint32_t r = 0; err == ERR_OK && r < rows; r++)
+            hit[r] |= both[r];
+    }
+    for (uint32_t r = 0; err == ERR_OK && family == NEGATED && r < rows; r++)
+        hit[r] = right[r] & (hit[r] ^ 1);
+    eval_mask_put(e, SEG_SPAN, left_copy);
+    eval_mask_put(e, SEG_SPAN, right_copy);
+    return err;
+}
+
+enum err engine_structure_mask(struct eval *e, enum ql_op op, const uint8_t *left,
+                               const uint8_t *right, uint8_t **ret)
+{
+    enum family family;
+    uint8_t *hit = NULL, *both = NULL;
+
+    (void)plain_of(op, &family);
+    *ret = NULL;
+    if (right == NULL || (left == NULL && family != NEGATED))
+        return ERR_OK;
+    enum err err = eval_mask_get(e, SEG_SPAN, &hit);
+    if (err != ERR_OK)
+        return err;
+    if (left == NULL) {
+        memcpy(hit, right, e->rows[SEG_SPAN]);
+        *ret = hit;
+        return ERR_OK;
+    }
+    err = eval_tree_forest(e);
+    if (err == ERR_OK && family == UNION)
+        err = eval_mask_get(e, SEG_SPAN, &both);
+    if (err == ERR_OK)
+        err = structure(e, op, left, right, hit, both);
+    eval_mask_put(e, SEG_SPAN, both);
+    if (err == ERR_OK)
+        *ret = hit;
+    return err;
+}
+
+/* --- spansets of one trace --- */
+
+static void mark(const struct eval *e, const struct engine_spanset *s, uint8_t *mask)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        mask[s->rows[i]] = e->forest.alive == NULL || e->forest.alive[s->rows[i]] != 0;
+}
+
+static uint32_t chosen(const struct engine_spanset *s, const uint8_t *hit, uint8_t wanted,
+                       uint32_t *rows)
+{
     uint32_t n = 0;
 
-    if (p == NULL || rows == NULL)
-        return arena_err(a);
-    for (uint32_t i = 0; i < right->count; i++)
-        if (stands(e, op, p, left, right->rows[i]) != is_negated)
-            rows[n++] = right->rows[i];
-    *ret = (struct engine_spanset){.rows = rows, .count = n};
-    return ERR_OK;
+    for (uint32_t i = 0; i < s->count; i++) {
+        rows[n] = s->rows[i];
+        n += hit[s->rows[i]] == wanted;
+    }
+    return n;
 }
 
 enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a,
                           const struct engine_spanset *left, const struct engine_spanset *right,
-                          struct engine_spanset *ret)
+                          struct engine_spanset *ret, struct engine_spanset *ret_left)
 {
-    enum { KINDS = QL_NOT_CHILD - QL_CHILD };
-    _Static_assert(QL_UNION_CHILD - QL_NOT_CHILD == KINDS, "the three families stand in one order");
-    bool is_negated = op >= QL_NOT_CHILD && op < QL_UNION_CHILD, is_union = op >= QL_UNION_CHILD;
-    enum ql_op plain = (enum ql_op)((unsigned)op - (is_negated ? KINDS : is_union ? 2 * KINDS : 0));
-    struct engine_spanset b = {0}, both = {0};
+    enum family family;
+    enum ql_op plain = plain_of(op, &family);
+    uint8_t **m = e->work; /* left, right, hit: zero between calls but for the last */
+    enum err err = ERR_OK;
 
-    assert(e->has_tree);
-    assert(op >= QL_CHILD);
-    enum err err = relate(e, plain, is_negated, a, left, right, &b);
-    if (err != ERR_OK || !is_union) {
-        *ret = b;
-        return err;
-    }
-    err = relate(e, inverse(plain), false, a, right, left, &both);
-    uint32_t *rows = ARENA_ARRAY(a, uint32_t, (size_t)b.count + both.count);
-    if (err != ERR_OK || rows == NULL)
+    *ret = *ret_left = (struct engine_spanset){0};
+    if (right->count == 0 || (left->count == 0 && family == UNION))
+        return ERR_OK;
+    for (int i = 0; err == ERR_OK && i < 3; i++)
+        if (m[i] == NULL)
+            err = eval_mask_get(e, SEG_SPAN, &m[i]);
+    uint32_t *rows = arena_alloc(a, sizeof *rows * ((size_t)right->count + 1));
+    uint32_t *left_rows = arena_alloc(a, sizeof *left_rows * ((size_t)left->count + 1));
+    if (err != ERR_OK || arena_err(a) != ERR_OK)
         return err != ERR_OK ? err : arena_err(a);
-    uint32_t n = 0;
-    for (uint32_t i = 0, k = 0; i < b.count || k < both.count;) {
-        bool is_left = k == both.count || (i < b.count && b.rows[i] <= both.rows[k]);
-        uint32_t row = is_left ? b.rows[i++] : both.rows[k++];
-        if (n == 0 || rows[n - 1] != row)
-            rows[n++] = row;
+    uint32_t trace = e->fixed.trace[right->rows[0]];
+    struct sweep s = {e->forest.order, e->forest.depth, m[0], m[1], m[2], 0, 0};
+    mark(e, left, m[0]);
+    mark(e, right, m[1]);
+    err = relate(e, plain, s, trace, trace + 1, a);
+    *ret = (struct engine_spanset){.rows = rows};
+    if (err == ERR_OK)
+        ret->count = chosen(right, m[2], family != NEGATED, rows);
+    if (err == ERR_OK && family == UNION) {
+        s.left = m[1];
+        s.right = m[0];
+        err = relate(e, inverse(plain), s, trace, trace + 1, a);
+        *ret_left = (struct engine_spanset){.rows = left_rows};
+        ret_left->count = err == ERR_OK ? chosen(left, m[2], 1, left_rows) : 0;
     }
-    *ret = (struct engine_spanset){.rows = rows, .count = n};
-    return ERR_OK;
+    for (uint32_t i = 0; i < left->count; i++)
+        m[0][left->rows[i]] = 0;
+    for (uint32_t i = 0; i < right->count; i++)
+        m[1][right->rows[i]] = 0;
+    return err;
 }

@@ -86,6 +86,15 @@ struct eval_tree { /* per span row; see traceql.md 8 */
     int64_t *left, *right, *parent, *child_count;
 };
 
+/* Spans depth-first, trace after trace: the parent of a position is the nearest one before it with a depth one less. */
+struct eval_forest {
+    const uint32_t *order; /* position to row; NULL: they are the same */
+    const uint32_t *depth; /* by position; NULL until made */
+    const uint8_t *alive;  /* by row: a root leads to it; NULL: all */
+    const uint32_t *first; /* per trace, and one more: its first position */
+    uint32_t depth_end;    /* all depths are below */
+};
+
 struct eval_mask_free {
     struct eval_mask_free *next;
 };
@@ -109,9 +118,11 @@ struct eval {
     struct seg_links links;
     bool has_traces, has_events, has_links, has_tree;
     struct eval_tree tree;
+    struct eval_forest forest;
     uint32_t *roots;              /* per trace: row of the root, EVAL_NO_ROW: none */
     uint32_t *first[2], *list[2]; /* events, links by span: rows list[first[span]] .. */
     struct eval_mask_free *free_masks[EVAL_TABLES];
+    uint8_t *work[3]; /* engine_structure's, of spans; NULL until used */
     struct eval_bound *bound;
     char id_text[8][40]; /* ids being compared */
     uint32_t id_next;
@@ -174,6 +185,7 @@ struct value eval_value_decode(struct arena *a, struct slice any_value);
 /* eval_tree.c */
 MUST_CHECK enum err eval_tree_roots(struct eval *e);
 MUST_CHECK enum err eval_tree_build(struct eval *e);
+MUST_CHECK enum err eval_tree_forest(struct eval *e);
 MUST_CHECK enum err eval_tree_children(struct eval *e,
                                        enum seg_table table); /* first, list of events or links */
 

@@ -57,39 +57,67 @@ static enum err load_depth(struct block_segment *s)
                             block_pages_rows(s, SEG_SPAN), &depth);
     if (e != ERR_OK)
         return e;
-    for (uint32_t t = 0; t < s->base.segment.trace_count; t++)
-        for (uint32_t i = s->first[t]; i < s->first[t + 1]; i++)
-            if (depth[i] > (i == s->first[t] ? 0 : depth[i - 1] + 1))
+    uint32_t deepest = 0;
+    for (uint32_t t = 0; t < s->base.segment.trace_count; t++) {
+        uint32_t before = UINT32_MAX; /* plus one: 0 */
+        for (uint32_t i = s->first[t]; i < s->first[t + 1]; i++) {
+            if (depth[i] > before + 1)
                 return ERR_CORRUPT;
+            before = depth[i];
+            deepest = before > deepest ? before : deepest;
+        }
+    }
     s->depth = depth;
+    s->depth_end = deepest + 1;
     return ERR_OK;
 }
 
-static enum err load_orphans(struct block_segment *s, uint64_t *parents)
+/* Rows of depth 0 that have a parent id all the same, and these ids. */
+static enum err load_orphans(struct block_segment *s)
 {
     const struct block_ref *ref = block_pages_ref(s, BLOCK_ORPHANS);
     struct lz4_page page;
     struct slice raw = SLICE_NONE;
-    if (ref->bytes == 0)
+    if (ref->bytes == 0 || s->orphans != NULL)
         return ERR_OK;
     enum err e = block_page(s->b, ref, BLOCK_PAGE_STREAM + BLOCK_ORPHANS, &s->tmp,
                             &s->base.segment.read_bytes, &page, &raw);
     if (e == ERR_OK && page.count > block_pages_rows(s, SEG_SPAN))
         e = ERR_CORRUPT;
     uint64_t *rows = e == ERR_OK ? arena_alloc(&s->tmp, (size_t)page.count * sizeof *rows) : NULL;
-    if (e == ERR_OK && rows == NULL)
-        e = arena_err(&s->tmp);
+    uint32_t *to = e == ERR_OK ? arena_alloc(&s->arena, (size_t)page.count * sizeof *to) : NULL;
+    uint64_t *ids = e == ERR_OK ? arena_alloc(&s->arena, (size_t)page.count * sizeof *ids) : NULL;
+    if (e == ERR_OK && (rows == NULL || to == NULL || ids == NULL))
+        e = block_pages_no_room(s);
     struct reader r = reader_of(raw);
     if (e == ERR_OK)
         e = page_get_ints(&r, page.count, rows);
     for (uint32_t i = 0; e == ERR_OK && i < page.count; i++) {
         struct slice id = reader_take(&r, SPAN_ID_BYTES);
-        if (reader_failed(&r) || rows[i] >= block_pages_rows(s, SEG_SPAN) || s->depth[rows[i]] != 0)
+        if (reader_failed(&r) || rows[i] >= block_pages_rows(s, SEG_SPAN) ||
+            s->depth[rows[i]] != 0 || (i != 0 && rows[i] <= rows[i - 1]))
             e = ERR_CORRUPT;
         else
-            memcpy(&parents[rows[i]], id.ptr, SPAN_ID_BYTES);
+            memcpy(&ids[i], id.ptr, SPAN_ID_BYTES);
+        to[i] = (uint32_t)rows[i];
     }
     arena_reset(&s->tmp);
+    if (e != ERR_OK)
+        return e;
+    s->orphans = to;
+    s->orphan_ids = ids;
+    s->orphan_count = page.count;
+    return ERR_OK;
+}
+
+enum err block_fixed_depths(struct segment *segment, struct seg_depths *ret)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    enum err e = s->depth == NULL ? load_depth(s) : ERR_OK;
+    if (e == ERR_OK)
+        e = load_orphans(s);
+    if (e == ERR_OK)
+        *ret = (struct seg_depths){s->depth, s->orphans, s->orphan_count, s->depth_end};
     return e;
 }
 
@@ -112,7 +140,9 @@ static enum err load_parent(struct block_segment *s)
             parents[i] = s->fixed.span_id[at_depth[s->depth[i] - 1]];
     }
     arena_reset(&s->tmp);
-    e = load_orphans(s, parents);
+    e = load_orphans(s);
+    for (uint32_t i = 0; e == ERR_OK && i < s->orphan_count; i++)
+        parents[s->orphans[i]] = s->orphan_ids[i];
     if (e == ERR_OK)
         s->fixed.parent_id = parents;
     return e;

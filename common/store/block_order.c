@@ -73,7 +73,7 @@ static enum err choose_traces(struct maker *m, block_take_fn *take, void *take_a
                 continue;
             uint32_t number = trace_number(m, slots, mask, m->parts[i].id[t]);
             m->trace_of[i][t] = number;
-            m->traces[number].flags |= m->parts[i].flags[t];
+            m->traces[number].flags |= m->parts[i].flags[t] & SEG_TRACE_FLAGGED;
         }
     }
     return ERR_OK;
@@ -214,6 +214,7 @@ static void link_children(struct maker *m, struct block_order_trace *t)
 {
     struct ref *refs = &m->refs[t->first];
     uint32_t mask = 15;
+    bool is_tree = true;
     while (mask < t->span_count * 2)
         mask = mask * 2 + 1;
     assert(mask < m->slot_max);
@@ -224,9 +225,11 @@ static void link_children(struct maker *m, struct block_order_trace *t)
         while (m->slots[slot & mask] != 0 &&
                refs[m->slots[slot & mask] - 1].span_id != refs[i].span_id)
             slot++;
+        is_tree = is_tree && m->slots[slot & mask] == 0;
         if (m->slots[slot & mask] == 0) /* of several with one id, the first has the children */
             m->slots[slot & mask] = i + 1;
     }
+    t->flags |= is_tree ? SEG_TRACE_TREE : 0;
     for (uint32_t i = t->span_count; i-- > 0;) {
         uint32_t slot = (uint32_t)(refs[i].parent_id * 0x9e3779b97f4a7c15u >> 32);
         if (refs[i].parent_id == 0)

@@ -28,7 +28,10 @@ struct block_segment {
     struct arena arena, tmp;
     struct own_dict *own_dicts;
     struct seg_fixed fixed;
-    uint32_t *depth, *first; /* first: [trace_count + 1] row of each trace */
+    uint32_t *depth, *first;         /* first: [trace_count + 1] row of each trace */
+    uint32_t depth_end;              /* all depths are below */
+    uint32_t *orphans, orphan_count; /* rows */
+    uint64_t *orphan_ids;            /* of their parents */
     struct seg_traces traces;
     struct seg_events events;
     struct seg_links links;
@@ -77,6 +80,7 @@ MUST_CHECK enum err block_fixed_trace_ids(struct block_segment *s);
 MUST_CHECK enum err block_fixed_load(struct block_segment *s, uint32_t bit);
 MUST_CHECK enum err block_fixed_get(struct segment *segment, uint32_t which, struct seg_fixed *ret);
 MUST_CHECK enum err block_fixed_traces(struct segment *segment, struct seg_traces *ret);
+MUST_CHECK enum err block_fixed_depths(struct segment *segment, struct seg_depths *ret);
 
 /* block_values.c */
 MUST_CHECK enum err block_values_shapes(struct block_segment *s, enum seg_table table);

@@ -332,7 +332,8 @@ static const struct segment_ops ops = {.fixed = block_fixed_get,
                                        .trace_rows = op_trace_rows,
                                        .find_trace = op_find_trace,
                                        .write_otlp = segment_otlp_write,
-                                       .close = op_close};
+                                       .close = op_close,
+                                       .depths = block_fixed_depths};
 static const struct segment_rows_ops row_ops = {.span = row_span,
                                                 .event = row_event,
                                                 .link = row_link,

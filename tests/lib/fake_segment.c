@@ -450,9 +450,17 @@ static void op_close(struct segment *s)
     free(f);
 }
 
-static const struct segment_ops OPS = {op_fixed,      op_traces,     op_events, op_links,
-                                       op_attribute,  op_field,      op_keys,   op_trace_rows,
-                                       op_find_trace, op_write_otlp, op_close};
+static const struct segment_ops OPS = {.fixed = op_fixed,
+                                       .traces = op_traces,
+                                       .events = op_events,
+                                       .links = op_links,
+                                       .attribute = op_attribute,
+                                       .field = op_field,
+                                       .keys = op_keys,
+                                       .trace_rows = op_trace_rows,
+                                       .find_trace = op_find_trace,
+                                       .write_otlp = op_write_otlp,
+                                       .close = op_close};
 
 struct segment *fake_segment_new(const struct fake_data *d)
 {

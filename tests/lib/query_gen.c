@@ -70,14 +70,17 @@ static struct span_id small_id(uint32_t n)
     return id;
 }
 
-static void random_span(struct fake_data *d, struct fake_span *s)
+/* few_ids: pairs and triples of one id abound; else every span has its own. */
+static void random_span(struct fake_data *d, struct fake_span *s, bool few_ids)
 {
+    uint32_t number = (uint32_t)(s - d->spans);
+
     s->trace = pick(d->trace_count);
     s->resource = pick(d->resource_count);
     s->scope = pick(d->scope_count);
-    s->id = small_id(1 + pick(14));
+    s->id = small_id(few_ids ? 1 + pick(14) : 1 + number);
     if (pick(4) != 0)
-        s->parent = small_id(1 + pick(16));
+        s->parent = small_id(1 + pick(few_ids ? 16 : number + 3));
     s->start_ns = 1000 + pick(12);
     s->duration_ns = pick(5);
     s->name = text(WORDS[pick(4)]);
@@ -127,8 +130,9 @@ struct fake_data *query_gen_data(struct arena *a, struct rng *r)
             (struct fake_scope){text(WORDS[pick(3)]), text(WORDS[pick(2)]), random_attrs(1)};
     d->span_count = d->trace_count + pick(QUERY_GEN_SPANS_MAX - QUERY_GEN_TRACES_MAX);
     d->spans = ARENA_ARRAY(A, struct fake_span, d->span_count);
+    bool few_ids = pick(2) != 0;
     for (uint32_t i = 0; i < d->span_count; i++)
-        random_span(d, &d->spans[i]);
+        random_span(d, &d->spans[i], few_ids);
     for (uint32_t t = 0; t < d->trace_count; t++)
         d->spans[t].trace = t; /* no empty trace */
     return d;
