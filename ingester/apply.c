@@ -258,7 +258,7 @@ static enum err append_piece(struct core *c, struct push *p, enum lane lane, str
         struct head_append_result r = {0};
         enum err e = generation_part(c, lane, t, &part);
         if (e == ERR_OK)
-            e = head_append(part->head, otlp, is_doubt, now, &r);
+            e = head_append_checked(part->head, otlp, is_doubt, now, &r);
         if (p->kind == PUSH_CLIENT) {
             metric_add(t->metrics.traces_created, r.traces_created);
             metric_add(c->metrics.copies, r.copies);

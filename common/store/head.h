@@ -39,6 +39,9 @@ void head_unref(struct head *h); /* NULL is fine; the last one frees */
  * (spans before the failing one are taken: *ret says how many). */
 MUST_CHECK enum err head_append(struct head *h, struct slice otlp, bool is_doubt, int64_t now_ns,
                                 struct head_append_result *ret);
+/* The same for bytes that otlp_check has passed: it does not look at them twice. */
+MUST_CHECK enum err head_append_checked(struct head *h, struct slice otlp, bool is_doubt,
+                                        int64_t now_ns, struct head_append_result *ret);
 
 /* Marks a trace as cut before: its parts are fragments from now on. */
 MUST_CHECK enum err head_flag_trace(struct head *h, struct trace_id id);

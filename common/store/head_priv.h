@@ -97,14 +97,13 @@ struct head_interned { /* resources and scopes: the bytes that made a row */
     struct slice body, schema_url;
 };
 
-enum { HEAD_SPAN_VECTORS = 12 };
+enum { HEAD_SPAN_VECTORS = 11 };
 struct head_spans { /* fixed columns of SEG_SPAN; all have the same count */
     union {
         struct {
             struct gvec trace, span_id, parent_id, start_ns, duration_ns, name, kind, status,
                 resource, scope;
-            struct gvec next;         /* atomic_uint: the next row of the trace */
-            struct gvec content_hash; /* uint32_t */
+            struct gvec next; /* atomic_uint: the next row of the trace */
         };
         struct gvec all[HEAD_SPAN_VECTORS];
     };
@@ -133,7 +132,8 @@ struct head {
 
     struct gvec traces; /* struct head_trace */
     _Atomic(struct head_trace_index *) trace_index;
-    uint32_t trace_index_count;
+    uint32_t last_trace; /* of the span before: its number, and the hash of its id */
+    uint64_t last_trace_hash;
     struct gvec cut_ids; /* struct trace_id: marked before any of their spans came */
     struct head_index cut_index;
 

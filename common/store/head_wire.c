@@ -5,50 +5,13 @@
 
 #include <assert.h>
 
-/* wire_next with its most common case in line: bytes, number and length of one byte each. */
-static inline bool field_next(struct reader *r, struct wire_field *f)
-{
-    const uint8_t *p = r->at;
-    size_t left = (size_t)(r->end - p);
-    if (left >= 2 && p[0] < 0x80 && p[0] >= 8 && (p[0] & 7) == WIRE_BYTES && p[1] < 0x80 &&
-        left - 2 >= p[1]) {
-        f->number = p[0] >> 3;
-        f->type = WIRE_BYTES;
-        f->bytes = (struct slice){p + 2, p[1]};
-        r->at = p + 2 + p[1];
-        return true;
-    }
-    return wire_next(r, f);
-}
-
-/* A KeyValue as nearly all are: key, then value, each with a length of one byte.  False: look closer. */
-static inline bool plain_keyvalue(struct slice body, struct slice *ret_key, struct slice *ret_value)
-{
-    const uint8_t *p = body.ptr;
-    if (body.len < 4 || p[0] != 0x0a || p[1] >= 0x80 || body.len < (size_t)p[1] + 4)
-        return false;
-    const uint8_t *v = p + 2 + p[1];
-    if (v[0] != 0x12 || v[1] >= 0x80 || v + 2 + v[1] != p + body.len)
-        return false;
-    *ret_key = (struct slice){p + 2, p[1]};
-    *ret_value = (struct slice){v + 2, v[1]};
-    return true;
-}
-
-/* An AnyValue that is one short text. */
-static inline bool plain_text(struct slice value)
-{
-    return value.len >= 2 && value.ptr[0] == 0x0a && value.ptr[1] < 0x80 &&
-           value.len == (size_t)value.ptr[1] + 2;
-}
-
 /* --- is it well formed, as far as columns go?  (the bodies of arrays and kvlists are kept as they are) --- */
 
 static bool check_fields(struct slice message)
 {
     struct reader r = reader_of(message);
     struct wire_field f;
-    while (field_next(&r, &f)) {
+    while (wire_next(&r, &f)) {
     }
     return !reader_failed(&r);
 }
@@ -56,11 +19,11 @@ static bool check_fields(struct slice message)
 static bool check_keyvalue(struct slice body)
 {
     struct slice key, value;
-    if (plain_keyvalue(body, &key, &value))
-        return plain_text(value) || check_fields(value);
+    if (wire_plain_keyvalue(body, &key, &value))
+        return wire_plain_text(value) || check_fields(value);
     struct reader r = reader_of(body);
     struct wire_field f;
-    while (field_next(&r, &f))
+    while (wire_next(&r, &f))
         if (f.number == 2 && f.type == WIRE_BYTES && !check_fields(f.bytes))
             return false;
     return !reader_failed(&r);
@@ -71,7 +34,7 @@ static bool check_attributes(struct slice message, uint32_t attributes)
 {
     struct reader r = reader_of(message);
     struct wire_field f;
-    while (field_next(&r, &f))
+    while (wire_next(&r, &f))
         if (f.number == attributes && f.type == WIRE_BYTES && !check_keyvalue(f.bytes))
             return false;
     return !reader_failed(&r);
@@ -82,7 +45,7 @@ static bool check_span(struct slice span)
     struct reader r = reader_of(span);
     struct wire_field f;
     bool is_good = true;
-    while (is_good && field_next(&r, &f)) {
+    while (is_good && wire_next(&r, &f)) {
         if (f.type != WIRE_BYTES)
             continue;
         if (f.number == 9)
@@ -101,7 +64,7 @@ static bool check_scope_spans(struct slice scope_spans)
 {
     struct reader r = reader_of(scope_spans);
     struct wire_field f;
-    while (field_next(&r, &f)) {
+    while (wire_next(&r, &f)) {
         if (f.type != WIRE_BYTES)
             continue;
         if (f.number == 1 ? !check_attributes(f.bytes, 3) : f.number == 2 && !check_span(f.bytes))
@@ -114,7 +77,7 @@ enum err head_wire_check(struct slice otlp)
 {
     struct reader r = reader_of(otlp);
     struct wire_field f, inner;
-    while (field_next(&r, &f)) {
+    while (wire_next(&r, &f)) {
         if (f.number != 1 || f.type != WIRE_BYTES)
             continue;
         struct reader body = reader_of(f.bytes);
@@ -155,7 +118,7 @@ static bool cut_text(struct slice *s, uint32_t max)
 
 static enum seg_type any_value(struct slice body, struct segment_rows_cell *cell)
 {
-    if (plain_text(body)) {
+    if (wire_plain_text(body)) {
         cell->text = slice_sub(body, 2, body.len);
         return SEG_STR;
     }
@@ -163,7 +126,7 @@ static enum seg_type any_value(struct slice body, struct segment_rows_cell *cell
     struct wire_field f;
     enum seg_type type = SEG_ANY;
     cell->text = body;
-    while (field_next(&r, &f)) {
+    while (wire_next(&r, &f)) {
         type = SEG_ANY;
         if (f.number == 1 && f.type == WIRE_BYTES) {
             type = SEG_STR;
@@ -191,10 +154,10 @@ static enum seg_type keyvalue(struct slice body, struct slice *ret_key,
     struct wire_field f;
     struct slice value;
     enum seg_type type = SEG_ANY;
-    if (plain_keyvalue(body, ret_key, &value))
+    if (wire_plain_keyvalue(body, ret_key, &value))
         return any_value(value, cell);
     *ret_key = SLICE_NONE;
-    while (field_next(&r, &f)) {
+    while (wire_next(&r, &f)) {
         if (f.number == 1 && f.type == WIRE_BYTES)
             *ret_key = f.bytes;
         else if (f.number == 2 && f.type == WIRE_BYTES)
@@ -253,7 +216,7 @@ static enum err event(struct walk *w, struct slice body)
     struct slice name = SLICE_NONE;
     uint64_t time_ns = 0, dropped = 0;
     enum err e = ERR_OK;
-    for (const uint8_t *from = r.at; e == ERR_OK && field_next(&r, &f); from = r.at) {
+    for (const uint8_t *from = r.at; e == ERR_OK && wire_next(&r, &f); from = r.at) {
         switch (f.number << 3 | f.type) {
         case 1 << 3 | WIRE_FIXED64: time_ns = f.v; break;
         case 2 << 3 | WIRE_BYTES: name = f.bytes; break;
@@ -298,7 +261,7 @@ static enum err link_walk(struct walk *w, struct slice body, struct link_fields 
     struct reader r = reader_of(body);
     struct wire_field f;
     enum err e = ERR_OK;
-    for (const uint8_t *from = r.at; e == ERR_OK && field_next(&r, &f); from = r.at) {
+    for (const uint8_t *from = r.at; e == ERR_OK && wire_next(&r, &f); from = r.at) {
         switch (f.number << 3 | f.type) {
         case 1 << 3 | WIRE_BYTES:
             if (f.bytes.len == TRACE_ID_BYTES)
@@ -352,7 +315,7 @@ static void status(struct slice body, struct head_span_fields *s)
     struct reader r = reader_of(body);
     struct wire_field f;
     s->has_status = true;
-    while (field_next(&r, &f)) {
+    while (wire_next(&r, &f)) {
         if (f.number == 2 && f.type == WIRE_BYTES)
             s->status_message = f.bytes;
         else if (f.number == 3 && f.type == WIRE_VARINT)
@@ -366,7 +329,7 @@ static enum err span_walk(struct walk *w, struct slice span, struct head_span_fi
     struct reader r = reader_of(span);
     struct wire_field f;
     enum err e = ERR_OK;
-    for (const uint8_t *from = r.at; e == ERR_OK && field_next(&r, &f); from = r.at) {
+    for (const uint8_t *from = r.at; e == ERR_OK && wire_next(&r, &f); from = r.at) {
         switch (f.number << 3 | f.type) {
         case 1 << 3 | WIRE_BYTES: s->trace_id = f.bytes; break;
         case 2 << 3 | WIRE_BYTES: s->span_id = f.bytes; break;
