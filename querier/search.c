@@ -68,6 +68,18 @@ enum err search_coverages(struct search_ctx *ctx, struct fanout *f, uint32_t fie
     return arena_err(ctx->arena);
 }
 
+static void window_around(const struct engine_query *q, uint64_t *ret_start, uint64_t *ret_end)
+{
+    uint64_t start = q->start_ns, end = q->end_ns;
+
+    if ((start | end) != 0) {
+        start = start > FRAGMENT_MARGIN_NS ? start - FRAGMENT_MARGIN_NS : 0;
+        end = end < UINT64_MAX - FRAGMENT_MARGIN_NS ? end + FRAGMENT_MARGIN_NS : UINT64_MAX;
+    }
+    *ret_start = start;
+    *ret_end = end;
+}
+
 static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
                              struct search_ids *ids)
 {
@@ -330,12 +342,9 @@ static void result_exclude(struct search_result *r, const struct search_ids *ids
 static enum err blocks_around(struct search_ctx *ctx, const struct engine_query *q,
                               const struct search_coverage *coverage, struct blocks_set *ret)
 {
-    uint64_t start = q->start_ns, end = q->end_ns;
+    uint64_t start, end;
 
-    if ((start | end) != 0) {
-        start = start > FRAGMENT_MARGIN_NS ? start - FRAGMENT_MARGIN_NS : 0;
-        end = end < UINT64_MAX - FRAGMENT_MARGIN_NS ? end + FRAGMENT_MARGIN_NS : UINT64_MAX;
-    }
+    window_around(q, &start, &end);
     return blocks_take(ctx->blocks, ctx->tenant, start, end, coverage->list, coverage->count,
                        ctx->arena, ret);
 }
@@ -345,8 +354,12 @@ static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
                            struct blocks_set *set, struct search_ids *ids,
                            struct search_ids *ret_flagged)
 {
-    enum err e = flagged_live(ctx, q->start_ns, q->end_ns, ids);
+    uint64_t start, end;
 
+    window_around(
+        q, &start,
+        &end); /* a flagged part outside of the window may belong to one in it that is not flagged */
+    enum err e = flagged_live(ctx, start, end, ids);
     if (e == ERR_OK)
         e = blocks_around(ctx, q, &(struct search_coverage){0}, set);
     if (e == ERR_OK)

@@ -5,7 +5,8 @@
  *          events and links are rows of their own that point to their span.  Spans stand in storage order: in a block the rows of a trace
  *          are contiguous and in depth-first order, in a head they stand as they arrived.  Traces are numbered 0..trace_count-1.
  *          An attribute is a column: (table, key, type); its values stand in row order, only rows that have it.  A row may have
- *          the same key twice (OTLP allows it): then it appears twice.  Array, kvlist, bytes and empty values are SEG_ANY: AnyValue bodies.
+ *          the same key twice (OTLP allows it): then it appears twice.  A key's columns come in the order of enum seg_type,
+ *          whatever came first, so that a row with two types of a key is judged the same everywhere.  Array, kvlist, bytes and empty values are SEG_ANY: AnyValue bodies.
  *          Fields that most spans lack (enum seg_field beyond the fixed ones) are columns too, found by segment_field.
  * Memory:  what a segment gives lives until segment_close, unless an arena is passed, then in that arena.
  *          Columns are decoded on first use and kept by the segment.

@@ -67,10 +67,13 @@ static struct value sum_or_avg(const struct value *v, uint32_t n, bool is_avg)
     return (struct value){.type = v[0].type, .i = (int64_t)whole};
 }
 
+/* NaN (0 % 0) below all numbers: an order for every list, whatever the order of its rows. */
 static int by_number(const void *a, const void *b)
 {
     double x = number(*(const struct value *)a), y = number(*(const struct value *)b);
 
+    if (isnan(x) || isnan(y))
+        return !!isnan(y) - !!isnan(x);
     return (x > y) - (x < y);
 }
 

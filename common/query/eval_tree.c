@@ -95,7 +95,8 @@ static void sort_by_id(struct by_id *list, uint32_t count)
     }
 }
 
-/* The entry that a span of kind `kind` has for a parent: of a pair with one id the client for a server, the server for all others. */
+/* The entry that a span has for a parent: of a pair with one id the client for a server, the server for all others; of two that would do, none,
+ * so that the order of rows does not matter. */
 static uint32_t parent_of(const struct eval *e, const struct by_id *list, uint32_t count,
                           uint64_t id, uint32_t self)
 {
@@ -116,10 +117,15 @@ static uint32_t parent_of(const struct eval *e, const struct by_id *list, uint32
     if (low + 2 < count && list[low + 2].id == id)
         return EVAL_NO_ROW;
     uint8_t wanted = e->fixed.kind[list[self].row] == KIND_SERVER ? KIND_CLIENT : KIND_SERVER;
-    for (uint32_t k = low; k < low + 2; k++)
-        if (k != self && e->fixed.kind[list[k].row] == wanted)
-            return k;
-    return EVAL_NO_ROW;
+    uint32_t found = EVAL_NO_ROW;
+    for (uint32_t k = low; k < low + 2; k++) {
+        if (k == self || e->fixed.kind[list[k].row] != wanted)
+            continue;
+        if (found != EVAL_NO_ROW)
+            return EVAL_NO_ROW;
+        found = k;
+    }
+    return found;
 }
 
 /* More than two spans with one id: such a trace stays without a tree. */

@@ -214,7 +214,10 @@ enum err block_values_attribute(struct segment *segment, enum seg_table table, s
         enum err e = block_values_column(s, table, i, &column);
         if (e != ERR_OK)
             return e;
-        columns[count++] = *column;
+        uint32_t at = count++;
+        for (; at > 0 && columns[at - 1].type > column->type; at--)
+            columns[at] = columns[at - 1];
+        columns[at] = *column;
     }
     *ret = columns;
     *ret_count = count;

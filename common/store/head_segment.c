@@ -351,7 +351,10 @@ static enum err op_attribute(struct segment *segment, enum seg_table table, stru
         if (c->field != SEGMENT_ROWS_ATTRIBUTE || !slice_eq(c->key, key) || value_count(s, c) == 0)
             continue;
         assert(count < SEG_TYPE_COUNT);
-        found[count++] = i;
+        uint32_t at = count++;
+        for (; at > 0 && head_column_at(table_of(s, table), found[at - 1])->type > c->type; at--)
+            found[at] = found[at - 1];
+        found[at] = i;
     }
     struct seg_column *columns = ARENA_ARRAY(&s->arena, struct seg_column, count);
     if (columns == NULL)

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct arena *A; /* of the call that is running */
 static const uint8_t NO_ID[SPAN_ID_BYTES];
@@ -105,11 +106,11 @@ void query_oracle_times(const struct fake_data *d, uint32_t trace, uint64_t *min
     }
 }
 
-/* The parent among the spans of the trace, -1: none.  Of two with its id the client for a server, else the server. */
+/* The parent among the spans of the trace, -1: none.  Of two with its id the client for a server, else the server; not when both are that. */
 static int oracle_parent(const struct fake_data *d, uint32_t span)
 {
     const struct fake_span *s = &d->spans[span];
-    int only = -1, wanted = -1, count = 0;
+    int only = -1, wanted = -1, count = 0, wanted_count = 0;
 
     for (uint32_t i = 0; i < d->span_count && !is_root(s); i++) {
         const struct fake_span *p = &d->spans[i];
@@ -120,7 +121,7 @@ static int oracle_parent(const struct fake_data *d, uint32_t span)
             continue;
         only = (int)i;
         if (p->kind == (s->kind == KIND_SERVER ? KIND_CLIENT : KIND_SERVER))
-            wanted = wanted < 0 ? (int)i : wanted;
+            wanted = wanted_count++ == 0 ? (int)i : -1;
     }
     return count == 1 ? only : count == 2 ? wanted : -1;
 }
@@ -572,6 +573,8 @@ static struct value oracle_one(const struct fake_data *d, const struct ql_expr *
 static int number_cmp(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
+    if (isnan(x) || isnan(y)) /* NaN first */
+        return !!isnan(y) - !!isnan(x);
     return (x > y) - (x < y);
 }
 
@@ -708,4 +711,78 @@ void query_oracle_trace(struct arena *arena, const struct fake_data *d, const st
         b = swap;
     }
     *ret = *a;
+}
+
+/* --- an answer of the engine ------------------------------------------------------------------- */
+
+static const struct fake_data *SORTING;
+
+static int span_cmp(const void *a, const void *b)
+{
+    const struct fake_span *x = &SORTING->spans[*(const uint32_t *)a],
+                           *y = &SORTING->spans[*(const uint32_t *)b];
+
+    if (x->start_ns != y->start_ns)
+        return x->start_ns < y->start_ns ? -1 : 1;
+    return memcmp(x->id.b, y->id.b, 8);
+}
+
+static bool same_set(const struct fake_data *d, const struct oset *o,
+                     const struct result_spanset *s, uint32_t spss)
+{
+    uint32_t rows[QUERY_GEN_SPANS_MAX], n = 0;
+
+    for (uint32_t i = 0; i < d->span_count; i++)
+        if (o->in[i])
+            rows[n++] = i;
+    SORTING = d;
+    qsort(rows, n, sizeof rows[0], span_cmp);
+    spss = spss == 0 ? 3 : spss;
+    if (s->matched != n || s->span_count != (n < spss ? n : spss) ||
+        s->attribute_count != o->value_count)
+        return false;
+    for (uint32_t i = 0; i < s->span_count; i++) {
+        const struct fake_span *p = &d->spans[rows[i]];
+        if (p->start_ns != s->spans[i].start_ns || memcmp(p->id.b, s->spans[i].id.b, 8) != 0)
+            return false;
+    }
+    for (uint32_t i = 0; i < s->attribute_count; i++) {
+        struct value v = o->values[i];
+        if (v.type == VALUE_STATUS || v.type == VALUE_KIND)
+            v = value_string(
+                slice_str(v.type == VALUE_STATUS ? value_status_name(v.i) : value_kind_name(v.i)));
+        if (!query_oracle_same(v, s->attributes[i].value))
+            return false;
+    }
+    return true;
+}
+
+bool query_oracle_same_trace(const struct fake_data *d, uint32_t trace, const struct osets *o,
+                             const struct result_trace *t, uint32_t spss)
+{
+    uint64_t min, max;
+    int root = query_oracle_root(d, trace);
+    struct slice name = root < 0 ? text("") : d->spans[root].name;
+
+    query_oracle_times(d, trace, &min, &max);
+    if (!trace_id_eq(d->traces[trace], t->id) || t->start_ns != min ||
+        t->duration_ns != max - min || !slice_eq(name, t->root_name) ||
+        o->count != t->spanset_count)
+        return false;
+    bool used[QUERY_ORACLE_SETS_MAX] = {false};
+    for (uint32_t i = 0; i < o->count; i++) {
+        uint32_t k = 0;
+        while (k < t->spanset_count &&
+               (used[k] || !same_set(d, &o->list[i], &t->spansets[k], spss)))
+            k++;
+        if (k == t->spanset_count)
+            return false;
+        used[k] = true;
+    }
+    uint32_t spans = 0, all = 0;
+    for (uint32_t i = 0; i < t->service_count; i++)
+        spans += t->services[i].span_count;
+    for (uint32_t i = 0; i < d->span_count; i++)
+        all += d->spans[i].trace == trace;
+    return spans == all;
 }

@@ -8,6 +8,7 @@
 #define VIVACE_TESTS_QUERY_ORACLE_H
 
 #include "common/query/ql_ast.h"
+#include "common/query/result.h"
 #include "tests/lib/fake_segment.h"
 #include "tests/lib/query_gen.h"
 
@@ -30,5 +31,8 @@ int query_oracle_root(const struct fake_data *d, uint32_t trace); /* index of th
 void query_oracle_times(const struct fake_data *d, uint32_t trace, uint64_t *ret_min,
                         uint64_t *ret_max);
 bool query_oracle_same(struct value a, struct value b); /* floats nearly */
+/* Whether an answer says of a trace what the oracle does; spss: spans per spanset, 0 as by default. */
+bool query_oracle_same_trace(const struct fake_data *d, uint32_t trace, const struct osets *o,
+                             const struct result_trace *t, uint32_t spss);
 
 #endif
