@@ -165,6 +165,10 @@ struct segment_ops {
     void (*close)(struct segment *s);
     /* NULL where spans do not stand depth-first. */
     enum err (*depths)(struct segment *s, struct seg_depths *ret);
+    /* NULL: as `attribute`. */
+    enum err (*attribute_equal)(struct segment *s, enum seg_table table, struct slice key,
+                                struct slice text, const struct seg_column **ret,
+                                uint32_t *ret_count);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
@@ -196,6 +200,17 @@ static inline MUST_CHECK enum err segment_attribute(struct segment *s, enum seg_
                                                     uint32_t *ret_count)
 {
     return s->ops->attribute(s, t, key, ret, ret_count);
+}
+/* The columns of a key, for who looks for one text: rows that have it are all there, others may be missing, and columns that can not
+ * hold a text are.  Reads next to nothing where nobody has it. */
+static inline MUST_CHECK enum err segment_attribute_equal(struct segment *s, enum seg_table t,
+                                                          struct slice key, struct slice text,
+                                                          const struct seg_column **ret,
+                                                          uint32_t *ret_count)
+{
+    return s->ops->attribute_equal == NULL
+               ? s->ops->attribute(s, t, key, ret, ret_count)
+               : s->ops->attribute_equal(s, t, key, text, ret, ret_count);
 }
 static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t,
                                                 enum seg_field f, const struct seg_column **ret,

@@ -63,11 +63,6 @@ static enum err want(struct eval *e, struct engine_attach *w, const struct ql_at
     n->attribute = at;
     n->is_name = at->intrinsic == QL_I_NAME;
     enum err err = key_of(e, at, &n->key);
-    bool is_unscoped = at->intrinsic == QL_I_NONE && at->scope == QL_SCOPE_NONE;
-    if (err == ERR_OK)
-        err = eval_bind_source(e, at, is_unscoped ? QL_SCOPE_SPAN : at->scope, &n->sources[0]);
-    if (err == ERR_OK && is_unscoped)
-        err = eval_bind_source(e, at, QL_SCOPE_RESOURCE, &n->sources[1]);
     if (err != ERR_OK)
         return err;
     *w->last = n;
@@ -191,6 +186,10 @@ enum err engine_attach_new(struct eval *e, const struct ql_pipeline *p, struct e
         return arena_err(e->a);
     w->last = &w->first;
     enum err err = walk_pipeline(e, w, p);
+    for (struct wanted *n = w->first; err == ERR_OK && n != NULL; n = n->next) {
+        bool is_one = n->preds != NULL && n->preds->next == NULL && !n->is_any && !n->is_nil;
+        err = eval_bind_sources(e, n->attribute, is_one ? &n->preds->pred : NULL, n->sources);
+    }
     if (err == ERR_OK)
         *ret = w;
     return err;

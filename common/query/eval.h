@@ -103,6 +103,7 @@ struct eval_bound {
     enum ql_intrinsic intrinsic;
     enum ql_scope scope;
     struct slice name;
+    const struct slice *only; /* what has this text; NULL: all */
     struct eval_source *source;
 };
 
@@ -153,6 +154,10 @@ void eval_mask_put(struct eval *e, uint32_t table, uint8_t *mask);
 /* eval_bind.c */
 MUST_CHECK enum err eval_bind_source(struct eval *e, const struct ql_attribute *at,
                                      enum ql_scope scope, struct eval_source **ret);
+/* The sources of an attribute ([1]: of an unscoped one, of its resource; else NULL) for one condition, NULL for any use: what can not meet the
+ * condition need not be in them. */
+MUST_CHECK enum err eval_bind_sources(struct eval *e, const struct ql_attribute *at,
+                                      const struct eval_pred *pred, struct eval_source *ret[2]);
 bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_attribute,
                     struct eval_pred *ret);
 

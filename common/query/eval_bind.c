@@ -30,13 +30,16 @@ static enum err columns_prepare(struct eval *e, struct eval_source *src)
 }
 
 static enum err bind_attribute(struct eval *e, enum seg_table table, struct slice name,
-                               struct eval_source **ret)
+                               const struct slice *only, struct eval_source **ret)
 {
     struct eval_source *src = source_new(e, EVAL_COLUMNS, table);
 
     if (src == NULL)
         return arena_err(e->a);
-    enum err err = segment_attribute(e->s, table, name, &src->columns, &src->column_count);
+    enum err err =
+        only == NULL
+            ? segment_attribute(e->s, table, name, &src->columns, &src->column_count)
+            : segment_attribute_equal(e->s, table, name, *only, &src->columns, &src->column_count);
     if (err != ERR_OK)
         return err;
     src->has_default = table == SEG_RESOURCE && slice_eq(name, SLICE_LIT("service.name"));
@@ -260,28 +263,33 @@ static enum err bind_intrinsic(struct eval *e, enum ql_intrinsic i, struct eval_
 }
 
 static enum err bind_scope(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
-                           struct eval_source **ret)
+                           const struct slice *only, struct eval_source **ret)
 {
     enum err err = ERR_OK;
 
     switch (scope) {
-    case QL_SCOPE_SPAN: return bind_attribute(e, SEG_SPAN, at->name, ret);
-    case QL_SCOPE_RESOURCE: return bind_attribute(e, SEG_RESOURCE, at->name, ret);
-    case QL_SCOPE_INSTRUMENTATION: return bind_attribute(e, SEG_SCOPE, at->name, ret);
+    case QL_SCOPE_SPAN: return bind_attribute(e, SEG_SPAN, at->name, only, ret);
+    case QL_SCOPE_RESOURCE: return bind_attribute(e, SEG_RESOURCE, at->name, only, ret);
+    case QL_SCOPE_INSTRUMENTATION: return bind_attribute(e, SEG_SCOPE, at->name, only, ret);
     case QL_SCOPE_EVENT:
         err = eval_tree_children(e, SEG_EVENT);
-        return err != ERR_OK ? err : bind_attribute(e, SEG_EVENT, at->name, ret);
+        return err != ERR_OK ? err : bind_attribute(e, SEG_EVENT, at->name, only, ret);
     case QL_SCOPE_LINK:
         err = eval_tree_children(e, SEG_LINK);
-        return err != ERR_OK ? err : bind_attribute(e, SEG_LINK, at->name, ret);
+        return err != ERR_OK ? err : bind_attribute(e, SEG_LINK, at->name, only, ret);
     case QL_SCOPE_NONE:
     case QL_SCOPE_PARENT: break;
     }
     return ERR_UNSUPPORTED;
 }
 
-enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
-                          struct eval_source **ret)
+static bool is_same_only(const struct slice *a, const struct slice *b)
+{
+    return a == NULL || b == NULL ? a == b : slice_eq(*a, *b);
+}
+
+static enum err bind_only(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
+                          const struct slice *only, struct eval_source **ret)
 {
     enum err err;
 
@@ -290,7 +298,7 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     if (at->intrinsic != QL_I_NONE)
         scope = QL_SCOPE_NONE;
     for (struct eval_bound *b = e->bound; b != NULL; b = b->next)
-        if (b->intrinsic == at->intrinsic && b->scope == scope &&
+        if (b->intrinsic == at->intrinsic && b->scope == scope && is_same_only(b->only, only) &&
             (at->intrinsic != QL_I_NONE || slice_eq(b->name, at->name))) {
             *ret = b->source;
             return ERR_OK;
@@ -298,9 +306,10 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     struct eval_bound *b = ARENA_NEW(e->a, struct eval_bound);
     if (b == NULL)
         return arena_err(e->a);
-    *b = (struct eval_bound){.intrinsic = at->intrinsic, .scope = scope, .name = at->name};
+    *b = (struct eval_bound){
+        .intrinsic = at->intrinsic, .scope = scope, .name = at->name, .only = only};
     err = at->intrinsic != QL_I_NONE ? bind_intrinsic(e, at->intrinsic, &b->source)
-                                     : bind_scope(e, at, scope, &b->source);
+                                     : bind_scope(e, at, scope, only, &b->source);
     if (err != ERR_OK)
         return err;
     if (b->source->table == SEG_RESOURCE || b->source->table == SEG_SCOPE)
@@ -313,17 +322,34 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     return ERR_OK;
 }
 
-static enum err bind_sources(struct eval *e, const struct ql_attribute *at, struct eval_node *n)
+enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
+                          struct eval_source **ret)
 {
-    enum err err;
+    return bind_only(e, at, scope, NULL, ret);
+}
 
-    if (at->intrinsic == QL_I_NONE && at->scope == QL_SCOPE_NONE) {
-        err = eval_bind_source(e, at, QL_SCOPE_SPAN, &n->sources[0]);
-        if (err == ERR_OK)
-            err = eval_bind_source(e, at, QL_SCOPE_RESOURCE, &n->sources[1]);
-    } else {
-        err = eval_bind_source(e, at, at->scope, &n->sources[0]);
-    }
+enum err eval_bind_sources(struct eval *e, const struct ql_attribute *at,
+                           const struct eval_pred *pred, struct eval_source *ret[2])
+{
+    /* "" may also stand for a text that is not there. */
+    bool is_text = pred != NULL && pred->op == QL_EQ && pred->value.type == VALUE_STRING &&
+                   pred->value.s.len != 0 && at->intrinsic == QL_I_NONE;
+    const struct slice *only = is_text ? &pred->value.s : NULL;
+
+    ret[1] = NULL;
+    if (at->intrinsic != QL_I_NONE || at->scope != QL_SCOPE_NONE)
+        return bind_only(e, at, at->scope, only, &ret[0]);
+    enum err err = bind_only(e, at, QL_SCOPE_RESOURCE, only, &ret[1]);
+    /* Any value of the span hides one of the resource that may match. */
+    if (err == ERR_OK)
+        err = bind_only(e, at, QL_SCOPE_SPAN, ret[1]->column_count == 0 ? only : NULL, &ret[0]);
+    return err;
+}
+
+static enum err bind_sources(struct eval *e, const struct ql_attribute *at,
+                             const struct eval_pred *pred, struct eval_node *n)
+{
+    enum err err = eval_bind_sources(e, at, pred, n->sources);
     if (err != ERR_OK)
         return err;
     if (n->sources[0]->table == SEG_EVENT)
@@ -409,7 +435,7 @@ static enum err bind_not(struct eval *e, const struct ql_expr *expr, struct eval
     if (!is_attribute)
         return bind_pair(e, expr, true, n);
     n->pred = (struct eval_pred){.op = QL_EQ, .value = value_bool(is_even), .is_strict = true};
-    return bind_sources(e, &inner->attribute, n);
+    return bind_sources(e, &inner->attribute, NULL, n);
 }
 
 enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret)
@@ -421,7 +447,7 @@ enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval
             return arena_err(e->a);
         n->value = expr->value;
         *ret = n;
-        return is_static ? ERR_OK : bind_sources(e, &expr->attribute, n);
+        return is_static ? ERR_OK : bind_sources(e, &expr->attribute, NULL, n);
     }
     bool is_arithmetic = (expr->op >= QL_ADD && expr->op <= QL_POW) || expr->op == QL_NEG;
     if (!is_arithmetic)
@@ -447,7 +473,8 @@ static enum err bind_unary(struct eval *e, const struct ql_expr *expr, struct ev
         return arena_err(e->a);
     n->op = expr->op;
     *ret = n;
-    return is_attribute ? bind_sources(e, &expr->left->attribute, n) : bind_pair(e, expr, false, n);
+    return is_attribute ? bind_sources(e, &expr->left->attribute, NULL, n)
+                        : bind_pair(e, expr, false, n);
 }
 
 enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node **ret)
@@ -480,5 +507,5 @@ enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node 
         return arena_err(e->a);
     n->pred = pred;
     *ret = n;
-    return bind_sources(e, attribute, n);
+    return bind_sources(e, attribute, &n->pred, n);
 }

@@ -3,6 +3,8 @@
 #include "common/base/bytes.h"
 #include "common/base/crc32c.h"
 #include "common/base/hash.h"
+#include "common/store/block_dict.h"
+#include "common/store/block_filter.h"
 #include "common/store/block_reader.h"
 #include "common/store/page.h"
 
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- pages and dictionaries --- */
+/* --- pages --- */
 
 enum err block_page(struct block *b, const struct block_ref *ref, uint8_t kind, struct arena *tmp,
                     uint64_t *io_bytes, struct lz4_page *ret, struct slice *ret_raw)
@@ -29,119 +31,6 @@ enum err block_page(struct block *b, const struct block_ref *ref, uint8_t kind, 
     return e == ERR_OK ? lz4_page_raw(ret, tmp, ret_raw) : e;
 }
 
-void block_dict_free(struct block_dict *d)
-{
-    if (d == NULL)
-        return;
-    struct arena arena = d->arena;
-    arena_release(&arena); /* d lies in it */
-}
-
-static enum err dict_lists(struct block_dict *d, struct slice raw, uint32_t total,
-                           struct arena *tmp)
-{
-    struct reader r = reader_of(raw);
-    uint32_t at = 0;
-    uint64_t *values = arena_alloc(tmp, ((size_t)d->part_count + total) * sizeof *values);
-    d->list_end = arena_alloc(&d->arena, d->part_count * sizeof *d->list_end);
-    d->codes = arena_alloc(&d->arena, total * sizeof *d->codes);
-    if (values == NULL || d->list_end == NULL || d->codes == NULL)
-        return values == NULL ? arena_err(tmp) : arena_err(&d->arena);
-    enum err e = page_get_ints(&r, d->part_count, values);
-    for (uint32_t p = 0; e == ERR_OK && p < d->part_count; p++) {
-        if (values[p] > total - at || values[p] > d->count)
-            return ERR_CORRUPT;
-        uint32_t n = (uint32_t)values[p];
-        uint64_t *codes = values + d->part_count;
-        e = page_get_ints(&r, n, codes);
-        for (uint32_t i = 0; e == ERR_OK && i < n; i++) {
-            if (codes[i] >= d->count || (i != 0 && codes[i] <= codes[i - 1]))
-                return ERR_CORRUPT;
-            d->codes[at++] = (uint32_t)codes[i];
-        }
-        d->list_end[p] = at;
-    }
-    return e == ERR_OK && at != total ? ERR_CORRUPT : e;
-}
-
-static enum err dict_load(struct block *b, const struct block_dict_ref *ref, struct block_dict *d,
-                          uint64_t *io_bytes)
-{
-    struct arena tmp;
-    struct lz4_page page;
-    struct slice raw = SLICE_NONE;
-    arena_init(&tmp, d->arena.budget);
-    enum err e = block_page(b, &ref->texts, BLOCK_PAGE_DICT, &tmp, io_bytes, &page, &raw);
-    if (e == ERR_OK && page.count != ref->count)
-        e = ERR_CORRUPT;
-    if (e == ERR_OK) {
-        raw = arena_dup(&d->arena, raw);
-        struct reader r = reader_of(raw);
-        d->count = ref->count;
-        e = arena_err(&d->arena) != ERR_OK ? arena_err(&d->arena)
-                                           : page_get_texts(&r, d->count, &d->arena, &d->texts);
-    }
-    arena_reset(&tmp);
-    if (e == ERR_OK)
-        e = block_page(b, &ref->lists, BLOCK_PAGE_LISTS, &tmp, io_bytes, &page, &raw);
-    if (e == ERR_OK) /* a code list of n takes at least n bits; much more is a lie */
-        e = page.count / 1024 > raw.len ? ERR_CORRUPT : dict_lists(d, raw, page.count, &tmp);
-    arena_release(&tmp);
-    return e;
-}
-
-static enum err dict_make(struct block *b, uint32_t dict, uint32_t part_count,
-                          struct budget *budget, uint64_t *io_bytes, struct block_dict **ret)
-{
-    struct arena arena;
-    arena_init(&arena, budget);
-    struct block_dict *d = ARENA_NEW(&arena, struct block_dict);
-    if (d == NULL) {
-        enum err e = arena_err(&arena);
-        arena_release(&arena);
-        return e;
-    }
-    d->arena = arena;
-    d->part_count = part_count;
-    enum err e = dict_load(b, &b->index.dicts[dict], d, io_bytes);
-    if (e != ERR_OK)
-        block_dict_free(d);
-    else
-        *ret = d;
-    return e;
-}
-
-enum err block_dict_get(struct block *b, uint32_t dict, uint32_t part_count, struct budget *budget,
-                        uint64_t *io_bytes, const struct block_dict **ret,
-                        struct block_dict **ret_own)
-{
-    assert(dict < b->index.dict_count);
-    struct block_dict *known = atomic_load_explicit(&b->dicts[dict], memory_order_acquire), *made;
-    *ret_own = NULL;
-    if (known != NULL) {
-        *ret = known;
-        return known->part_count == part_count
-                   ? ERR_OK
-                   : ERR_CORRUPT; /* two columns of different tables can not share one */
-    }
-    enum err e = dict_make(b, dict, part_count, b->budget, io_bytes, &made);
-    if (e == ERR_LIMIT || e == ERR_NOMEM) {
-        e = dict_make(b, dict, part_count, budget, io_bytes, &made);
-        if (e == ERR_OK)
-            *ret = *ret_own = made;
-        return e;
-    }
-    if (e != ERR_OK)
-        return e;
-    if (!atomic_compare_exchange_strong_explicit(&b->dicts[dict], &known, made,
-                                                 memory_order_acq_rel, memory_order_acquire)) {
-        block_dict_free(made); /* another thread was faster */
-        made = known;
-    }
-    *ret = made;
-    return made->part_count == part_count ? ERR_OK : ERR_CORRUPT;
-}
-
 /* --- opening --- */
 
 struct tail {
@@ -150,7 +39,8 @@ struct tail {
     uint64_t offset;
 };
 
-static enum err read_trailer(const struct tail *t, uint64_t file_bytes, struct block_ref *ret)
+static enum err read_trailer(const struct tail *t, uint64_t file_bytes, struct block_ref *ret,
+                             uint32_t *ret_version)
 {
     const uint8_t *at = t->bytes + t->len - BLOCK_TRAILER_BYTES;
     if (memcmp(at + 28, BLOCK_MAGIC, 4) != 0 ||
@@ -158,10 +48,11 @@ static enum err read_trailer(const struct tail *t, uint64_t file_bytes, struct b
         return ERR_CORRUPT;
     if (le16_read(at + 12) > BLOCK_VERSION)
         return ERR_UNSUPPORTED;
+    *ret_version = le16_read(at + 12);
     *ret = (struct block_ref){le64_read(at), le32_read(at + 8)};
     uint64_t end = file_bytes - BLOCK_TRAILER_BYTES;
-    if (le16_read(at + 12) == 0 || le64_read(at + 16) != file_bytes ||
-        ret->offset < BLOCK_HEADER_BYTES || ret->offset > end || ret->bytes != end - ret->offset)
+    if (*ret_version == 0 || le64_read(at + 16) != file_bytes || ret->offset < BLOCK_HEADER_BYTES ||
+        ret->offset > end || ret->bytes != end - ret->offset)
         return ERR_CORRUPT;
     return ERR_OK;
 }
@@ -173,6 +64,7 @@ static enum err read_footer(struct block *b, struct arena *tmp)
     struct block_ref ref;
     struct lz4_page page;
     struct slice raw = SLICE_NONE;
+    uint32_t version;
     if (t.len < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
         return ERR_CORRUPT;
     t.offset = b->object->bytes - t.len;
@@ -182,7 +74,7 @@ static enum err read_footer(struct block *b, struct arena *tmp)
     enum err e = b->object->ops->read(b->object, t.offset, t.bytes, t.len);
     atomic_fetch_add_explicit(&b->read_bytes, t.len, memory_order_relaxed);
     if (e == ERR_OK)
-        e = read_trailer(&t, b->object->bytes, &ref);
+        e = read_trailer(&t, b->object->bytes, &ref, &version);
     if (e != ERR_OK)
         return e;
     if (ref.offset >= t.offset) {
@@ -200,18 +92,17 @@ static enum err read_footer(struct block *b, struct arena *tmp)
     raw = arena_dup(&b->arena, raw); /* keys point into it */
     return arena_err(&b->arena) != ERR_OK
                ? arena_err(&b->arena)
-               : block_footer_get(raw, b->object->bytes, &b->arena, &b->index);
+               : block_footer_get(raw, b->object->bytes, version, &b->arena, &b->index);
 }
 
 static void block_free(struct block *b)
 {
-    for (uint32_t i = 0; b->dicts != NULL && i < b->index.dict_count; i++)
-        block_dict_free(atomic_load_explicit(&b->dicts[i], memory_order_relaxed));
+    for (uint32_t i = 0; b->pieces != NULL && i < b->index.piece_count; i++)
+        block_piece_free_all(atomic_load_explicit(&b->pieces[i], memory_order_relaxed));
     struct trace_id *flagged = atomic_load_explicit(&b->flagged, memory_order_relaxed);
     if (flagged != NULL)
         budget_give(b->budget, b->index.meta.flagged_count * sizeof *flagged);
     free(flagged);
-    free(b->dicts);
     arena_release(&b->arena);
     b->object->ops->close(b->object);
     free(b);
@@ -235,10 +126,8 @@ enum err block_open(struct object *object, struct budget *budget, struct block *
     enum err e = read_footer(b, &tmp);
     arena_release(&tmp);
     if (e == ERR_OK) {
-        b->index.meta.version = BLOCK_VERSION;
-        b->dicts = calloc(b->index.dict_count, sizeof *b->dicts);
-        if (b->dicts == NULL)
-            e = ERR_NOMEM;
+        b->pieces = arena_calloc(&b->arena, b->index.piece_count, sizeof *b->pieces);
+        e = arena_err(&b->arena);
     }
     if (e != ERR_OK) {
         block_free(b);
@@ -433,19 +322,16 @@ enum err block_flagged(struct block *b, const struct trace_id **ret, uint32_t *r
 
 /* --- what need not be read --- */
 
-static bool dict_has(struct block *b, const struct block_column *c, uint32_t part, uint32_t parts,
-                     struct slice text)
+static bool part_may_have(struct block *b, struct block_user *user, const struct block_column *c,
+                          uint32_t part, struct slice text)
 {
-    const struct block_dict *d;
-    struct block_dict *own;
-    uint64_t io_bytes = 0;
-    bool has = false;
-    if (block_dict_get(b, c->dict, parts, b->budget, &io_bytes, &d, &own) != ERR_OK)
-        return true; /* whoever reads it will see the error */
-    for (uint32_t i = part == 0 ? 0 : d->list_end[part - 1]; i < d->list_end[part] && !has; i++)
-        has = slice_eq(d->texts[d->codes[i]], text);
-    block_dict_free(own);
-    return has;
+    uint32_t number;
+    bool has = true;
+    if (c->form == BLOCK_FORM_PLAIN)
+        return block_filter_may_have(b, user, c, part, text, &has) != ERR_OK || has;
+    return block_dict_find(b, user, c->dict, block_parts(&b->index, (enum seg_table)c->table), part,
+                           text, &number) != ERR_OK ||
+           number != BLOCK_NONE; /* of an error: whoever reads it will see it */
 }
 
 bool block_group_may_have(struct block *b, uint32_t group, enum seg_table table, struct slice key,
@@ -453,18 +339,19 @@ bool block_group_may_have(struct block *b, uint32_t group, enum seg_table table,
 {
     assert(group < b->index.group_count);
     uint32_t part = block_is_shared(table) ? 0 : group;
-    for (uint32_t i = 0; i < b->index.column_count[table]; i++) {
+    uint64_t read_bytes = 0;
+    struct block_user user = {.budget = b->budget, .read_bytes = &read_bytes};
+    bool may_have = false;
+    for (uint32_t i = 0; i < b->index.column_count[table] && !may_have; i++) {
         const struct block_column *c = &b->index.columns[table][i];
         if (c->field != SEGMENT_ROWS_ATTRIBUTE || c->pages[part].bytes == 0 ||
             !slice_eq(c->key, key))
             continue;
         if (text == NULL || c->type == SEG_ANY) /* arrays may hold the text */
-            return true;
-        if (c->type != SEG_STR)
-            continue;
-        if (c->form == BLOCK_FORM_PLAIN ||
-            dict_has(b, c, part, block_parts(&b->index, table), *text))
-            return true;
+            may_have = true;
+        else if (c->type == SEG_STR)
+            may_have = part_may_have(b, &user, c, part, *text);
     }
-    return false;
+    block_piece_free_all(user.own);
+    return may_have;
 }

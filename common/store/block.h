@@ -14,7 +14,7 @@
 #include "common/model/segment.h"
 #include "common/store/backend.h"
 
-enum { BLOCK_GROUP_SPANS = 16384, BLOCK_VERSION = 1 };
+enum { BLOCK_GROUP_SPANS = 16384, BLOCK_VERSION = 2 };
 
 /* Written beside the data as meta.json, and inside the footer. */
 struct block_meta {

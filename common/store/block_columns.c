@@ -1,6 +1,7 @@
 /* Shapes and columns of the segments joined into those of the block, and written page by page. */
 #include "common/base/hash.h"
-#include "common/store/block_writer.h"
+#include "common/store/block_dict.h"
+#include "common/store/block_filter.h"
 #include "common/store/page.h"
 
 #include <assert.h>
@@ -244,7 +245,7 @@ enum err block_columns_shapes(struct block_writer *w, enum seg_table table)
 /* --- dictionaries --- */
 
 struct coded { /* a column of texts, as numbers of a dictionary, in row order */
-    const uint32_t *codes;
+    uint32_t *codes;
     const uint32_t *part_end; /* [parts]: values up to the end of each part */
     uint32_t part_count;
 };
@@ -298,37 +299,19 @@ static enum err write_codes(struct block_writer *w, const uint32_t *codes, uint3
     return e;
 }
 
-static enum err write_lists(struct block_writer *w, const struct lists *l, uint32_t parts,
-                            struct block_ref *ret)
-{
-    uint32_t first = 0, largest = parts;
-    for (uint32_t p = 0; p < parts; first = l->end[p++])
-        if (l->end[p] - first > largest)
-            largest = l->end[p] - first;
-    uint64_t *values = ARENA_ARRAY(&w->scratch, uint64_t, largest);
-    if (values == NULL)
-        return arena_err(&w->scratch);
-    first = 0;
-    for (uint32_t p = 0; p < parts; first = l->end[p++])
-        values[p] = l->end[p] - first;
-    page_put_ints(&w->raw, values, parts);
-    first = 0;
-    for (uint32_t p = 0; p < parts; first = l->end[p++]) {
-        for (uint32_t i = first; i < l->end[p]; i++)
-            values[i - first] = l->codes[i];
-        page_put_ints(&w->raw, values, l->end[p] - first);
-    }
-    return block_write_page(w, BLOCK_PAGE_LISTS, l->end[parts - 1], false, ret);
-}
-
 static enum err write_coded(struct block_writer *w, const struct coded *c, const struct texts *t,
                             struct block_dict_ref *dict, uint8_t kind, struct block_ref *pages)
 {
-    uint32_t values = c->part_end[c->part_count - 1], at = 0;
+    uint32_t values = c->part_end[c->part_count - 1], at = 0, *rank;
+    enum err e = block_dict_sort(&w->scratch, t->text, t->count, &rank);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t i = 0; i < values; i++)
+        c->codes[i] = rank[c->codes[i]];
     struct lists l = {ARENA_ARRAY(&w->scratch, uint32_t, values),
                       ARENA_ARRAY(&w->scratch, uint32_t, c->part_count)};
     uint32_t *mark = none_array(&w->scratch, t->count);
-    enum err e = arena_err(&w->scratch);
+    e = arena_err(&w->scratch);
     for (uint32_t p = 0, first = 0; e == ERR_OK && p < c->part_count; first = c->part_end[p++]) {
         uint32_t listed = 0;
         if (c->part_end[p] != first)
@@ -337,13 +320,8 @@ static enum err write_coded(struct block_writer *w, const struct coded *c, const
         at += listed;
         l.end[p] = at;
     }
-    if (e == ERR_OK)
-        e = write_lists(w, &l, c->part_count, &dict->lists);
-    if (e != ERR_OK)
-        return e;
-    page_put_texts(&w->raw, t->text, t->count);
-    dict->count = t->count;
-    return block_write_page(w, BLOCK_PAGE_DICT, t->count, false, &dict->texts);
+    struct block_dict_lists lists = {l.codes, l.end, c->part_count};
+    return e == ERR_OK ? block_dict_put(w, t->text, t->count, &lists, &w->arena, dict) : e;
 }
 
 /* Numbers for texts that come as codes of a segment: each code is looked up once. */
@@ -547,25 +525,38 @@ static bool dict_pays(const struct texts *t, uint64_t count, uint64_t bytes)
     return dict <= bytes / 2 + count * 3 / 4;
 }
 
+static enum err write_plain_part(struct block_writer *w, const struct gathered *g, uint32_t first,
+                                 uint32_t count, uint32_t part, struct block_filter_maker *filter,
+                                 struct block_ref *ret)
+{
+    struct slice *texts = arena_alloc(&w->scratch, count * sizeof *texts);
+    enum err e = arena_err(&w->scratch);
+    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
+        const struct seg_column *from = &g->from[g->entries[first + i].segment];
+        texts[i] = from->values[from->codes[g->entries[first + i].index]];
+        e = block_filter_add(filter, part, texts[i]);
+    }
+    if (e != ERR_OK || count == 0)
+        return e;
+    page_put_texts(&w->raw, texts, count);
+    return block_write_page(w, BLOCK_PAGE_TEXTS, count, false, ret);
+}
+
 static enum err write_plain(struct block_writer *w, struct block_column *c,
                             const struct gathered *g, uint32_t parts)
 {
-    enum err e = ERR_OK;
+    struct block_filter_maker filter;
+    block_filter_init(&filter, w->scratch.budget);
     c->form = BLOCK_FORM_PLAIN;
+    c->filters = ARENA_ARRAY(&w->arena, struct block_filter, block_filter_count(parts));
+    enum err e = arena_err(&w->arena);
     for (uint32_t p = 0, first = 0; e == ERR_OK && p < parts; first = g->part_end[p++]) {
-        uint32_t count = g->part_end[p] - first;
-        if (count == 0)
-            continue;
-        struct slice *texts = arena_alloc(&w->scratch, count * sizeof *texts);
-        if (texts == NULL)
-            return arena_err(&w->scratch);
-        for (uint32_t i = 0; i < count; i++) {
-            const struct seg_column *from = &g->from[g->entries[first + i].segment];
-            texts[i] = from->values[from->codes[g->entries[first + i].index]];
-        }
-        page_put_texts(&w->raw, texts, count);
-        e = block_write_page(w, BLOCK_PAGE_TEXTS, count, false, &c->pages[p]);
+        e = write_plain_part(w, g, first, g->part_end[p] - first, p, &filter, &c->pages[p]);
+        if (e == ERR_OK && ((p + 1) % BLOCK_FILTER_PARTS == 0 || p + 1 == parts))
+            e = block_filter_put(w, &filter, p % BLOCK_FILTER_PARTS + 1, &w->arena,
+                                 &c->filters[p / BLOCK_FILTER_PARTS]);
     }
+    block_filter_release(&filter);
     return e;
 }
 

@@ -14,7 +14,8 @@ _Static_assert(SEG_STR == 0 && SEG_INT == 1 && SEG_DOUBLE == 2 && SEG_BOOL == 3 
 _Static_assert(SEG_STATUS_MESSAGE == 0 && SEG_HAS_STATUS == 6 && SEG_SCOPE_VERSION == 9 &&
                    SEG_UNKNOWN == 10 && SEGMENT_ROWS_ATTRIBUTE == 11,
                "fields of block v1");
-_Static_assert(BLOCK_STREAM_COUNT == 26 && BLOCK_PAGE_INTS == 64 && BLOCK_PAGE_FOOTER == 73,
+_Static_assert(BLOCK_STREAM_COUNT == 26 && BLOCK_PAGE_INTS == 64 && BLOCK_PAGE_FOOTER == 73 &&
+                   BLOCK_PAGE_FILTER == 74,
                "streams and pages of block v1");
 
 enum section {
@@ -26,6 +27,7 @@ enum section {
     SECTION_ZONES,
     SECTION_DICTS,
     SECTION_LOCATOR,
+    SECTION_FILTERS, /* since version 2 */
     SECTION_COUNT
 };
 
@@ -142,10 +144,34 @@ static void put_dicts(struct buf *b, const struct block_index *x)
     uint64_t at = BLOCK_HEADER_BYTES;
     buf_append_varint(b, x->dict_count);
     for (uint32_t i = 0; i < x->dict_count; i++) {
-        buf_append_varint(b, x->dicts[i].count);
-        put_ref(b, &x->dicts[i].texts, &at);
-        put_ref(b, &x->dicts[i].lists, &at);
+        buf_append_varint(b, x->dicts[i].chunk_count);
+        for (uint32_t k = 0; k < x->dicts[i].chunk_count; k++) {
+            const struct block_dict_chunk *c = &x->dicts[i].chunks[k];
+            put_text(b, c->first);
+            buf_append_varint(b, c->count);
+            put_ref(b, &c->texts, &at);
+            put_ref(b, &c->lists, &at);
+        }
     }
+}
+
+static void put_filters(struct buf *b, const struct block_index *x)
+{
+    uint64_t at = BLOCK_HEADER_BYTES;
+    for (int t = 0; t < SEG_TABLE_COUNT; t++)
+        for (uint32_t c = 0; c < x->column_count[t]; c++) {
+            const struct block_column *column = &x->columns[t][c];
+            uint32_t n = block_filter_count(block_parts(x, (enum seg_table)t));
+            for (uint32_t i = 0; column->form == BLOCK_FORM_PLAIN && i < n; i++) {
+                const struct block_filter *f = &column->filters[i];
+                buf_append_varint(b, f->page_count);
+                if (f->page_count == 0)
+                    continue;
+                buf_append_varint(b, f->range);
+                for (uint32_t k = 0; k < f->page_count; k++)
+                    put_ref(b, &f->pages[k], &at);
+            }
+        }
 }
 
 static void put_locator(struct buf *b, const struct block_index *x)
@@ -167,6 +193,7 @@ void block_footer_put(const struct block_index *x, struct buf *out)
         [SECTION_COLUMNS] = put_columns, [SECTION_SHAPES] = put_shapes,
         [SECTION_PAGES] = put_pages,     [SECTION_ZONES] = put_zones,
         [SECTION_DICTS] = put_dicts,     [SECTION_LOCATOR] = put_locator,
+        [SECTION_FILTERS] = put_filters,
     };
     struct buf body;
     buf_init(&body, BLOCK_FOOTER_RAW_MAX);
@@ -187,6 +214,7 @@ struct parse {
     struct block_index *x;
     struct arena *a;
     uint64_t file_bytes;
+    uint32_t version;
 };
 
 static uint32_t get_count(struct reader *r, uint64_t max, size_t bytes_each)
@@ -406,20 +434,41 @@ static void get_zones(struct parse *p, struct reader *r)
         }
 }
 
+static void get_dict(struct parse *p, struct reader *r, struct block_dict_ref *d, uint64_t *at)
+{
+    bool is_v1 = p->version == 1; /* one chunk, and its texts in the order of first use */
+    uint32_t n = is_v1 ? 1 : get_count(r, UINT32_MAX, 4);
+    d->chunks = ARENA_ARRAY(p->a, struct block_dict_chunk, n);
+    uint64_t texts = 0;
+    for (uint32_t i = 0; d->chunks != NULL && i < n && !reader_failed(r); i++) {
+        struct block_dict_chunk *c = &d->chunks[i];
+        if (!is_v1)
+            c->first = reader_bytes(r);
+        c->first_code = (uint32_t)texts;
+        c->count = get_count(r, is_v1 ? UINT32_MAX : BLOCK_DICT_CHUNK_TEXTS, 0);
+        c->texts = get_ref(p, r, at);
+        c->lists = get_ref(p, r, at);
+        texts += c->count;
+        if (texts > UINT32_MAX || (i != 0 && slice_cmp(c->first, c[-1].first) <= 0))
+            reader_fail(r);
+    }
+    d->count = (uint32_t)texts;
+    d->chunk_count = n;
+    d->first_piece = p->x->piece_count;
+    p->x->piece_count += 2 * n;
+}
+
 static void get_dicts(struct parse *p, struct reader *r)
 {
     struct block_index *x = p->x;
     uint64_t at = BLOCK_HEADER_BYTES;
-    uint32_t n = get_count(r, UINT32_MAX, 3);
+    uint32_t n = get_count(r, UINT32_MAX, 1);
     x->dicts = ARENA_ARRAY(p->a, struct block_dict_ref, n);
     if (x->dicts == NULL)
         return;
     x->dict_count = n;
-    for (uint32_t i = 0; i < n; i++) {
-        x->dicts[i].count = get_count(r, UINT32_MAX, 0);
-        x->dicts[i].texts = get_ref(p, r, &at);
-        x->dicts[i].lists = get_ref(p, r, &at);
-    }
+    for (uint32_t i = 0; i < n && !reader_failed(r); i++)
+        get_dict(p, r, &x->dicts[i], &at);
     if (n < 2)
         reader_fail(r);
     for (int t = 0; t < SEG_TABLE_COUNT; t++)
@@ -448,7 +497,38 @@ static void get_locator(struct parse *p, struct reader *r)
         reader_fail(r);
 }
 
-enum err block_footer_get(struct slice raw, uint64_t file_bytes, struct arena *a,
+static void get_filter(struct parse *p, struct reader *r, struct block_filter *f, uint64_t *at)
+{
+    f->page_count = get_count(r, UINT32_MAX, 1);
+    if (f->page_count == 0)
+        return;
+    f->range = get_count(r, UINT32_MAX / BLOCK_FILTER_PARTS, 0);
+    f->pages = get_refs(p, r, f->page_count, at);
+    f->first_piece = p->x->piece_count;
+    p->x->piece_count += f->page_count;
+    if (f->range == 0)
+        reader_fail(r);
+}
+
+static void get_filters(struct parse *p, struct reader *r)
+{
+    struct block_index *x = p->x;
+    uint64_t at = BLOCK_HEADER_BYTES;
+    for (int t = 0; t < SEG_TABLE_COUNT; t++)
+        for (uint32_t c = 0; c < x->column_count[t]; c++) {
+            struct block_column *column = &x->columns[t][c];
+            uint32_t n = block_filter_count(block_parts(x, (enum seg_table)t));
+            if (column->form != BLOCK_FORM_PLAIN)
+                continue;
+            column->filters = ARENA_ARRAY(p->a, struct block_filter, n);
+            if (column->filters == NULL)
+                return;
+            for (uint32_t i = 0; i < n && !reader_failed(r); i++)
+                get_filter(p, r, &column->filters[i], &at);
+        }
+}
+
+enum err block_footer_get(struct slice raw, uint64_t file_bytes, uint32_t version, struct arena *a,
                           struct block_index *ret)
 {
     static void (*const get[SECTION_COUNT])(struct parse *, struct reader *) = {
@@ -456,16 +536,19 @@ enum err block_footer_get(struct slice raw, uint64_t file_bytes, struct arena *a
         [SECTION_COLUMNS] = get_columns, [SECTION_SHAPES] = get_shapes,
         [SECTION_PAGES] = get_pages,     [SECTION_ZONES] = get_zones,
         [SECTION_DICTS] = get_dicts,     [SECTION_LOCATOR] = get_locator,
+        [SECTION_FILTERS] = get_filters,
     };
     struct reader r = reader_of(raw);
-    struct parse p = {ret, a, file_bytes};
+    struct parse p = {ret, a, file_bytes, version};
+    uint64_t count = version == 1 ? SECTION_FILTERS : SECTION_COUNT;
+    ret->meta.version = version;
     uint64_t next = SECTION_META; /* sections build on those before them */
     while (!reader_done(&r)) {
         uint64_t number = reader_varint(&r);
         struct reader body = reader_of(reader_bytes(&r));
         if (reader_failed(&r))
             return ERR_CORRUPT;
-        if (number >= SECTION_COUNT)
+        if (number >= count)
             continue;
         if (number != next)
             return ERR_CORRUPT;
@@ -476,5 +559,5 @@ enum err block_footer_get(struct slice raw, uint64_t file_bytes, struct arena *a
         if (reader_failed(&body))
             return ERR_CORRUPT;
     }
-    return next == SECTION_COUNT ? ERR_OK : ERR_CORRUPT;
+    return next == count ? ERR_OK : ERR_CORRUPT;
 }

@@ -69,6 +69,14 @@ enum err block_grow_init(struct block_grow *g, struct block **inputs, uint32_t i
     return e;
 }
 
+void block_grow_release(struct block_grow *g)
+{
+    for (int t = 0; t < SEG_TABLE_COUNT; t++)
+        for (uint32_t i = 0; i < g->tables[t].column_keys.count && i < g->tables[t].column_max; i++)
+            if (g->tables[t].columns[i].filter != NULL)
+                block_filter_release(g->tables[t].columns[i].filter);
+}
+
 /* --- columns and shapes --- */
 
 static bool is_same_column(const struct block_column *c, const struct segment_rows_column *about)
@@ -94,7 +102,8 @@ static uint8_t choose_form(const struct block_grow *g, enum seg_table table,
             for (uint32_t p = 0; p < block_parts(x, table); p++)
                 *sum += column->pages[p].bytes;
             if (column->form == BLOCK_FORM_DICT)
-                coded += x->dicts[column->dict].texts.bytes;
+                for (uint32_t k = 0; k < x->dicts[column->dict].chunk_count; k++)
+                    coded += x->dicts[column->dict].chunks[k].texts.bytes;
         }
     }
     return plain > coded ? BLOCK_FORM_PLAIN : BLOCK_FORM_DICT;
@@ -106,14 +115,21 @@ static enum err column_new(struct block_grow *g, enum seg_table table,
     struct grow_table *t = &g->tables[table];
     uint32_t at = t->column_keys.count - 1;
     if (at == t->column_max) {
-        t->columns = widen(g->keep, t->columns, &t->column_max, sizeof *t->columns);
-        if (t->columns == NULL)
+        struct grow_column *wider = widen(g->keep, t->columns, &t->column_max, sizeof *t->columns);
+        if (wider == NULL)
             return arena_err(g->keep);
+        t->columns = wider;
     }
     struct grow_column *c = &t->columns[at];
     *c = (struct grow_column){.about = *about, .form = choose_form(g, table, about)};
     c->about.key = (struct slice){kept_key.ptr + 2, kept_key.len - 2};
     c->dict = BLOCK_NONE;
+    if (c->form == BLOCK_FORM_PLAIN) {
+        c->filter = ARENA_NEW(g->keep, struct block_filter_maker);
+        if (c->filter == NULL)
+            return arena_err(g->keep);
+        block_filter_init(c->filter, g->keep->budget);
+    }
     return c->form == BLOCK_FORM_DICT ? dict_new(g, &c->dict) : ERR_OK;
 }
 
@@ -379,29 +395,50 @@ static enum err write_numbers(struct block_writer *w, enum seg_type type, const 
     return block_write_page(w, kind, v->count, false, &ref->page);
 }
 
-static enum err write_plain(struct block_writer *w, const struct values *v, struct grow_ref *ref)
+/* --- plain texts --- */
+
+static enum err end_filter(struct block_grow *g, struct block_writer *w, enum seg_table table,
+                           uint32_t column, uint32_t parts)
 {
+    struct grow_column *c = &g->tables[table].columns[column];
+    struct grow_filter *f = ARENA_NEW(g->keep, struct grow_filter);
+    if (f == NULL)
+        return arena_err(g->keep);
+    f->column = column;
+    f->number = c->filter_number;
+    enum err e = block_filter_put(w, c->filter, parts, g->keep, &f->filter);
+    f->next = g->tables[table].filters;
+    g->tables[table].filters = f;
+    return e;
+}
+
+static enum err write_plain(struct block_grow *g, const struct block_grow_part *p, uint32_t column,
+                            const struct values *v, struct grow_ref *ref)
+{
+    struct block_writer *w = p->w;
+    struct grow_column *c = &g->tables[p->table].columns[column];
     struct slice *texts = arena_alloc(&w->scratch, (size_t)v->count * sizeof *texts);
-    uint32_t n = 0;
-    if (texts == NULL)
-        return arena_err(&w->scratch);
-    for (uint32_t i = 0; i < v->piece_count; i++) {
+    uint32_t n = 0, filter = p->number / BLOCK_FILTER_PARTS;
+    enum err e = arena_err(&w->scratch);
+    if (e == ERR_OK && c->filter_number != filter) {
+        e = end_filter(g, w, p->table, column, BLOCK_FILTER_PARTS);
+        c->filter_number = filter;
+    }
+    for (uint32_t i = 0; e == ERR_OK && i < v->piece_count; i++) {
         const struct seg_column *from = &v->from[v->pieces[i].segment];
         const uint32_t *codes = from->codes + v->pieces[i].first;
-        for (uint32_t k = 0; k < v->pieces[i].count; k++)
-            texts[n++] = from->values[codes[k]];
+        for (uint32_t k = 0; e == ERR_OK && k < v->pieces[i].count; k++) {
+            texts[n] = from->values[codes[k]];
+            e = block_filter_add(c->filter, p->number, texts[n++]);
+        }
     }
+    if (e != ERR_OK)
+        return e;
     page_put_texts(&w->raw, texts, n);
     return block_write_page(w, BLOCK_PAGE_TEXTS, n, false, &ref->page);
 }
 
 /* --- dictionaries --- */
-
-static int compare_u64(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
 
 static enum err widen_mark(struct block_grow *g, struct grow_dict *d)
 {
@@ -438,6 +475,25 @@ static enum err keep_list(struct block_grow *g, struct block_writer *w, struct g
     return ERR_OK;
 }
 
+/* By what the numbers stand for: their own order is that of first use. */
+static enum err sort_list(struct block_writer *w, const struct grow_dict *d, uint64_t *list,
+                          uint32_t count)
+{
+    struct slice *texts = arena_alloc(&w->scratch, count * sizeof *texts);
+    uint64_t *sorted = arena_alloc(&w->scratch, count * sizeof *sorted);
+    uint32_t *rank;
+    if (texts == NULL || sorted == NULL)
+        return arena_err(&w->scratch);
+    for (uint32_t i = 0; i < count; i++)
+        texts[i] = d->texts.texts[list[i]];
+    enum err e = block_dict_sort(&w->scratch, texts, count, &rank);
+    for (uint32_t i = 0; e == ERR_OK && i < count; i++)
+        sorted[rank[i]] = list[i];
+    if (e == ERR_OK && count != 0)
+        memcpy(list, sorted, count * sizeof *list);
+    return e;
+}
+
 /* Numbers of the dictionary become numbers of the part's code list, which is kept. */
 static enum err write_codes(struct block_grow *g, struct block_writer *w, uint32_t dict,
                             uint32_t part, uint64_t *codes, uint32_t count, uint8_t kind,
@@ -454,7 +510,9 @@ static enum err write_codes(struct block_grow *g, struct block_writer *w, uint32
             d->mark[codes[i]] = 0;
             list[listed++] = codes[i];
         }
-    qsort(list, listed, sizeof *list, compare_u64);
+    e = sort_list(w, d, list, listed);
+    if (e != ERR_OK)
+        return e;
     for (uint32_t i = 0; i < listed; i++)
         d->mark[list[i]] = i;
     for (uint32_t i = 0; i < count; i++)
@@ -555,7 +613,7 @@ static enum err write_column(struct block_grow *g, const struct block_grow_part 
     if (c->form == BLOCK_FORM_NUMBERS)
         e = write_numbers(w, c->about.type, &v, ref);
     else if (c->form == BLOCK_FORM_PLAIN)
-        e = write_plain(w, &v, ref);
+        e = write_plain(g, p, column, &v, ref);
     else
         e = write_coded(g, w, c->dict, p->number, &v, BLOCK_PAGE_CODES, &ref->page);
     ref->next = g->tables[p->table].refs;
@@ -609,7 +667,8 @@ enum err block_grow_table(struct block_grow *g, const struct block_grow_part *p)
 
 /* --- the end --- */
 
-static enum err finish_columns(struct block_grow *g, enum seg_table table, struct block_index *x)
+static enum err finish_columns(struct block_grow *g, struct block_writer *w, enum seg_table table,
+                               struct block_index *x)
 {
     struct grow_table *t = &g->tables[table];
     uint32_t n = t->column_keys.count, parts = block_parts(x, table);
@@ -632,6 +691,9 @@ static enum err finish_columns(struct block_grow *g, enum seg_table table, struc
                                    .dict = from->dict};
         c->pages = ARENA_ARRAY(g->keep, struct block_ref, parts);
         c->zones = c->type == SEG_INT ? ARENA_ARRAY(g->keep, struct block_zone, parts) : NULL;
+        c->filters = c->form == BLOCK_FORM_PLAIN
+                         ? ARENA_ARRAY(g->keep, struct block_filter, block_filter_count(parts))
+                         : NULL;
     }
     if (arena_err(g->keep) != ERR_OK)
         return arena_err(g->keep);
@@ -641,28 +703,56 @@ static enum err finish_columns(struct block_grow *g, enum seg_table table, struc
         if (c->zones != NULL)
             c->zones[ref->part] = ref->zone;
     }
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; e == ERR_OK && i < n; i++) {
+        uint32_t first = t->columns[i].filter_number * BLOCK_FILTER_PARTS;
+        if (t->columns[i].filter != NULL)
+            e = end_filter(g, w, table, i,
+                           parts - first < BLOCK_FILTER_PARTS ? parts - first : BLOCK_FILTER_PARTS);
+    }
+    for (const struct grow_filter *f = t->filters; e == ERR_OK && f != NULL; f = f->next)
+        x->columns[table][f->column].filters[f->number] = f->filter;
+    return e;
+}
+
+/* The lists of all parts, as places among the sorted texts. */
+static enum err get_lists(struct block_writer *w, const struct grow_dict *d, const uint32_t *rank,
+                          uint32_t parts, struct block_dict_lists *ret)
+{
+    uint32_t *codes = arena_alloc(&w->scratch, (size_t)d->listed * sizeof *codes);
+    uint32_t *end = ARENA_ARRAY(&w->scratch, uint32_t, parts), at = 0, part = 0;
+    uint64_t *list = arena_alloc(&w->scratch, (size_t)d->texts.count * sizeof *list);
+    if (codes == NULL || end == NULL || list == NULL)
+        return arena_err(&w->scratch);
+    for (const struct grow_list *l = d->first; l != NULL; l = l->next) {
+        struct reader r = reader_of(l->ints);
+        enum err e = page_get_ints(&r, l->count, list);
+        if (e != ERR_OK)
+            return e;
+        assert(l->part >= part && l->part < parts);
+        while (part < l->part)
+            end[part++] = at;
+        for (uint32_t i = 0; i < l->count; i++)
+            codes[at++] = rank[list[i]];
+    }
+    while (part < parts)
+        end[part++] = at;
+    *ret = (struct block_dict_lists){codes, end, parts};
     return ERR_OK;
 }
 
-static enum err write_dict(struct block_writer *w, const struct grow_dict *d, uint32_t parts,
-                           struct block_dict_ref *ret)
+static enum err write_dict(struct block_grow *g, struct block_writer *w, struct grow_dict *d,
+                           uint32_t parts, struct block_dict_ref *ret)
 {
-    uint64_t *counts = ARENA_ARRAY(&w->scratch, uint64_t, parts);
-    if (counts == NULL)
-        return arena_err(&w->scratch);
+    struct block_dict_lists lists;
+    uint32_t *rank;
     if (d->listed > UINT32_MAX)
         return ERR_TOO_LARGE;
-    for (const struct grow_list *l = d->first; l != NULL; l = l->next)
-        counts[l->part] = l->count;
-    page_put_ints(&w->raw, counts, parts);
-    for (const struct grow_list *l = d->first; l != NULL; l = l->next)
-        buf_append(&w->raw, l->ints);
-    enum err e = block_write_page(w, BLOCK_PAGE_LISTS, (uint32_t)d->listed, false, &ret->lists);
-    if (e != ERR_OK)
-        return e;
-    page_put_texts(&w->raw, d->texts.texts, d->texts.count);
-    ret->count = d->texts.count;
-    return block_write_page(w, BLOCK_PAGE_DICT, d->texts.count, false, &ret->texts);
+    enum err e = block_dict_sort(&w->scratch, d->texts.texts, d->texts.count, &rank);
+    if (e == ERR_OK)
+        e = get_lists(w, d, rank, parts, &lists);
+    return e == ERR_OK ? block_dict_put(w, d->texts.texts, d->texts.count, &lists, g->keep, ret)
+                       : e;
 }
 
 enum err block_grow_finish(struct block_grow *g, struct block_writer *w, struct block_index *x)
@@ -676,13 +766,13 @@ enum err block_grow_finish(struct block_grow *g, struct block_writer *w, struct 
     for (uint32_t i = 0; i < g->dict_count; i++)
         parts[i] = x->group_count;
     for (int t = 0; e == ERR_OK && t < SEG_TABLE_COUNT; t++) {
-        e = finish_columns(g, (enum seg_table)t, x);
+        e = finish_columns(g, w, (enum seg_table)t, x);
         for (uint32_t i = 0; i < g->tables[t].column_keys.count; i++)
             if (g->tables[t].columns[i].dict != BLOCK_NONE)
                 parts[g->tables[t].columns[i].dict] = block_parts(x, (enum seg_table)t);
     }
     for (uint32_t i = 0; e == ERR_OK && i < g->dict_count; i++) {
-        e = write_dict(w, &g->dicts[i], parts[i], &x->dicts[i]);
+        e = write_dict(g, w, &g->dicts[i], parts[i], &x->dicts[i]);
         arena_reset(&w->scratch);
     }
     return e;

@@ -5,13 +5,13 @@
  * Shape:   a part is a row group of the block, or the whole of a shared table.  Its rows are block_writer.rows[table].sources, whose segments are
  *          row groups of the inputs (`input_of` says whose).  A column of texts is a dictionary or plain for the whole block, as most of its bytes are
  *          in the inputs.
- * Memory:  what lasts is in `keep`: distinct texts, encoded code lists, references to pages.  What one part needs is in w->scratch.
+ * Memory:  what lasts is in `keep`: distinct texts, encoded code lists, references to pages; filters have a little of their own.  What one part needs is in w->scratch.
  */
 #ifndef VIVACE_STORE_BLOCK_GROW_H
 #define VIVACE_STORE_BLOCK_GROW_H
 
-#include "common/store/block_reader.h"
-#include "common/store/block_writer.h"
+#include "common/store/block_dict.h"
+#include "common/store/block_filter.h"
 #include "common/store/text_set.h"
 
 struct grow_list { /* the code list of a part, encoded */
@@ -22,8 +22,8 @@ struct grow_list { /* the code list of a part, encoded */
 
 struct grow_dict {
     struct text_set texts;
-    struct grow_list *first, *last;
-    uint64_t listed; /* codes in all lists */
+    struct grow_list *first, *last; /* by part */
+    uint64_t listed;                /* codes in all lists */
     uint32_t *mark, mark_count;
 };
 
@@ -34,10 +34,19 @@ struct grow_ref { /* a page of a column */
     struct block_zone zone;
 };
 
+struct grow_filter { /* of a plain column */
+    struct grow_filter *next;
+    uint32_t column, number;
+    struct block_filter filter;
+};
+
 struct grow_column {
     struct segment_rows_column about; /* key in `keep` */
     uint8_t form;
     uint32_t dict;
+    struct block_filter_maker
+        *filter; /* PLAIN: of the parts from filter_number * BLOCK_FILTER_PARTS on */
+    uint32_t filter_number;
 };
 
 struct grow_table {
@@ -46,6 +55,7 @@ struct grow_table {
     uint32_t column_max;
     uint32_t **column_of, **shape_of; /* [input][its column, shape]: ours, or BLOCK_NONE */
     struct grow_ref *refs;
+    struct grow_filter *filters;
 };
 
 struct block_grow {
@@ -70,7 +80,8 @@ struct block_grow_part {
 
 MUST_CHECK enum err block_grow_init(struct block_grow *g, struct block **inputs,
                                     uint32_t input_count, struct arena *keep);
-/* Shapes and columns of a part. */
+void block_grow_release(struct block_grow *g); /* what is not in `keep`; before that goes */
+/* Shapes and columns of a part; parts of a table come in their order. */
 MUST_CHECK enum err block_grow_table(struct block_grow *g, const struct block_grow_part *p);
 /* Names of spans or events of a part. */
 MUST_CHECK enum err block_grow_names(struct block_grow *g, const struct block_grow_part *p);

@@ -7,7 +7,7 @@
 
 const char *block_part_class_name(enum block_part_class class)
 {
-    static const char *const names[] = {"stream",  "column",  "dictionary",
+    static const char *const names[] = {"stream",  "column",  "dictionary", "filter",
                                         "locator", "flagged", "footer"};
     return names[class];
 }
@@ -34,6 +34,10 @@ static void part_begin(struct inspection *in, const struct block_walk_page *p)
                                    .dictionary = UINT32_MAX};
     if (p->class == BLOCK_PART_DICTIONARY)
         in->part.dictionary = p->number;
+    if (p->class == BLOCK_PART_FILTER) {
+        in->part.table = block_walk_table(p->table);
+        in->part.key = p->column->key;
+    }
     if (p->class == BLOCK_PART_COLUMN) {
         in->part.key = p->column->key;
         in->part.type = types[p->column->type];

@@ -13,6 +13,7 @@ enum block_part_class {
     BLOCK_PART_STREAM,     /* what every row has */
     BLOCK_PART_COLUMN,     /* an attribute or a rare field */
     BLOCK_PART_DICTIONARY, /* texts, and which of them occur where */
+    BLOCK_PART_FILTER,     /* which texts a column can have where */
     BLOCK_PART_LOCATOR,
     BLOCK_PART_FLAGGED,
     BLOCK_PART_FOOTER,

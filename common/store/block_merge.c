@@ -715,6 +715,7 @@ static void merger_release(struct merger *m)
     arena_release(&m->w.scratch);
     arena_release(&m->w.arena);
     arena_release(&m->filling);
+    block_grow_release(&m->grow);
     arena_release(&m->keep);
 }
 

@@ -1,6 +1,7 @@
 /* Pages of a row group, read, checked and decoded. */
 #include "common/store/block_pages.h"
 
+#include "common/store/block_dict.h"
 #include "common/store/page.h"
 
 #include <assert.h>
@@ -81,55 +82,15 @@ enum err block_pages_raw(struct block_segment *s, enum block_stream stream, uint
     return e;
 }
 
-/* --- dictionaries --- */
-
-enum err block_pages_dict(struct block_segment *s, uint32_t number, uint32_t parts,
-                          const struct block_dict **ret)
-{
-    for (const struct own_dict *o = s->own_dicts; o != NULL; o = o->next)
-        if (o->number == number && o->dict->part_count == parts) {
-            *ret = o->dict;
-            return ERR_OK;
-        }
-    struct block_dict *own;
-    enum err e = block_dict_get(s->b, number, parts, s->arena.budget, &s->base.segment.read_bytes,
-                                ret, &own);
-    if (e != ERR_OK || own == NULL)
-        return e;
-    struct own_dict *o = ARENA_NEW(&s->arena, struct own_dict);
-    if (o == NULL) {
-        block_dict_free(own);
-        return block_pages_no_room(s);
-    }
-    *o = (struct own_dict){s->own_dicts, own, number};
-    s->own_dicts = o;
-    return ERR_OK;
-}
-
-/* The texts of a part, by their numbers in its code list. */
-enum err block_pages_listed(struct block_segment *s, const struct block_dict *d, uint32_t part,
-                            const struct slice **ret, uint32_t *ret_count)
-{
-    uint32_t first = part == 0 ? 0 : d->list_end[part - 1], n = d->list_end[part] - first;
-    struct slice *to = arena_alloc(&s->arena, n * sizeof *to);
-    if (to == NULL)
-        return block_pages_no_room(s);
-    for (uint32_t i = 0; i < n; i++)
-        to[i] = d->texts[d->codes[first + i]];
-    *ret = to;
-    *ret_count = n;
-    return ERR_OK;
-}
+/* --- names --- */
 
 enum err block_pages_names(struct block_segment *s, enum block_stream stream, uint32_t dict,
                            uint32_t rows, struct seg_names *ret)
 {
-    const struct block_dict *d;
     struct seg_names names;
     uint32_t *codes;
-    enum err e = block_pages_dict(s, dict, s->b->index.group_count, &d);
-    if (e == ERR_OK)
-        e = block_pages_listed(s, d, s->group, &names.values, &names.value_count);
+    enum err e = block_dict_listed(s->b, &s->user, dict, s->b->index.group_count, s->group,
+                                   &s->arena, &names.values, &names.value_count);
     if (e == ERR_OK)
         e = block_pages_u32(s, stream, rows, names.value_count, &codes);
     if (e != ERR_OK)

@@ -1,5 +1,5 @@
 /*
- * block_pages.h - the inside of an open row group, shared by block_pages.c (pages, streams, dictionaries), block_fixed.c (fixed columns, traces),
+ * block_pages.h - the inside of an open row group, shared by block_pages.c (pages, streams, names), block_fixed.c (fixed columns, traces),
  * block_values.c (columns of attributes and rare fields) and block_segment.c (events, links, single rows, opening and closing).
  *
  * Memory:  what is decoded lives in s->arena until the segment is closed; s->tmp holds a page while it is being decoded, and is reset by each of
@@ -15,18 +15,12 @@ struct column_memo {
     struct seg_column column;
 };
 
-struct own_dict { /* one that the block had no room for */
-    struct own_dict *next;
-    struct block_dict *dict;
-    uint32_t number;
-};
-
 struct block_segment {
     struct segment_rows base; /* first */
     struct block *b;
     uint32_t group;
     struct arena arena, tmp;
-    struct own_dict *own_dicts;
+    struct block_user user;
     struct seg_fixed fixed;
     uint32_t *depth, *first;         /* first: [trace_count + 1] row of each trace */
     uint32_t depth_end;              /* all depths are below */
@@ -66,11 +60,6 @@ MUST_CHECK enum err block_pages_u32(struct block_segment *s, enum block_stream s
                                     uint32_t count, uint64_t limit, uint32_t **ret);
 MUST_CHECK enum err block_pages_raw(struct block_segment *s, enum block_stream stream,
                                     uint32_t count, size_t width, const void **ret);
-MUST_CHECK enum err block_pages_dict(struct block_segment *s, uint32_t number, uint32_t parts,
-                                     const struct block_dict **ret);
-MUST_CHECK enum err block_pages_listed(struct block_segment *s, const struct block_dict *d,
-                                       uint32_t part, const struct slice **ret,
-                                       uint32_t *ret_count);
 MUST_CHECK enum err block_pages_names(struct block_segment *s, enum block_stream stream,
                                       uint32_t dict, uint32_t rows, struct seg_names *ret);
 
@@ -89,6 +78,9 @@ MUST_CHECK enum err block_values_column(struct block_segment *s, enum seg_table 
 MUST_CHECK enum err block_values_attribute(struct segment *segment, enum seg_table table,
                                            struct slice key, const struct seg_column **ret,
                                            uint32_t *ret_count);
+MUST_CHECK enum err block_values_equal(struct segment *segment, enum seg_table table,
+                                       struct slice key, struct slice text,
+                                       const struct seg_column **ret, uint32_t *ret_count);
 MUST_CHECK enum err block_values_field(struct segment *segment, enum seg_table table,
                                        enum seg_field field, const struct seg_column **ret,
                                        uint32_t *ret_count);

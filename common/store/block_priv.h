@@ -1,7 +1,7 @@
 /*
  * block_priv.h - what the writer and the reader of block files share: the streams, the columns, the index (the parsed footer).
  *
- * Shape:   common/store/README.md ("Block v1"), byte by byte.
+ * Shape:   common/store/README.md ("Block v2"), byte by byte.
  */
 #ifndef VIVACE_STORE_BLOCK_PRIV_H
 #define VIVACE_STORE_BLOCK_PRIV_H
@@ -14,7 +14,10 @@ enum {
     BLOCK_HEADER_BYTES = 16,
     BLOCK_TRAILER_BYTES = 32,
     BLOCK_TAIL_READ_BYTES = 64 << 10,
-    BLOCK_LOCATOR_CHUNK = 4096
+    BLOCK_LOCATOR_CHUNK = 4096,
+    BLOCK_DICT_CHUNK_BYTES = 64 << 10, /* a chunk ends with the text that reaches this */
+    BLOCK_DICT_CHUNK_TEXTS = 16384,
+    BLOCK_FILTER_PARTS = 64 /* parts that share the pages of a filter */
 };
 enum {
     BLOCK_FOOTER_RAW_MAX = 256 << 20,
@@ -68,7 +71,8 @@ enum block_page_kind {
     BLOCK_PAGE_LISTS,
     BLOCK_PAGE_LOCATOR,
     BLOCK_PAGE_FLAGGED,
-    BLOCK_PAGE_FOOTER
+    BLOCK_PAGE_FOOTER,
+    BLOCK_PAGE_FILTER
 };
 
 enum block_form { BLOCK_FORM_NUMBERS, BLOCK_FORM_DICT, BLOCK_FORM_PLAIN };
@@ -82,17 +86,34 @@ struct block_zone {
     int64_t min, max;
 };
 
+/* Which texts a plain column can have in each of up to BLOCK_FILTER_PARTS parts. */
+struct block_filter {
+    uint32_t page_count; /* 0: nothing is known */
+    uint32_t range;      /* a text of a part is a number below it */
+    uint32_t first_piece;
+    struct block_ref *pages;
+};
+
 struct block_column {
     struct slice key;
     uint8_t table, type, field, form;
-    uint32_t dict;            /* BLOCK_FORM_DICT */
-    struct block_ref *pages;  /* [parts of its table] */
-    struct block_zone *zones; /* INT: [parts] */
+    uint32_t dict;                /* BLOCK_FORM_DICT */
+    struct block_ref *pages;      /* [parts of its table] */
+    struct block_zone *zones;     /* INT: [parts] */
+    struct block_filter *filters; /* PLAIN, from version 2 on: [block_filter_count(parts)] */
+};
+
+struct block_dict_chunk { /* of texts that follow each other */
+    struct slice
+        first; /* a text before the first of these, or that one; after all of the chunks before */
+    uint32_t first_code, count;
+    struct block_ref texts, lists; /* lists: which of the texts each part has */
 };
 
 struct block_dict_ref {
-    uint32_t count; /* of texts */
-    struct block_ref texts, lists;
+    uint32_t count, chunk_count; /* count: of texts */
+    uint32_t first_piece;        /* of two a chunk: texts, lists */
+    struct block_dict_chunk *chunks;
 };
 
 struct block_group {
@@ -119,6 +140,8 @@ struct block_index {
     uint32_t chunk_count;
     struct block_chunk *chunks;
     struct block_ref flagged;
+    uint32_t
+        piece_count; /* of dictionaries and filters: what an open block keeps once it was read */
 };
 enum { BLOCK_DICT_SPAN_NAMES = 0, BLOCK_DICT_EVENT_NAMES = 1 };
 
@@ -131,6 +154,15 @@ static inline uint32_t block_parts(const struct block_index *x, enum seg_table t
 {
     return block_is_shared(t) ? 1 : x->group_count;
 }
+static inline uint32_t block_filter_count(uint32_t parts)
+{
+    return (parts + BLOCK_FILTER_PARTS - 1) / BLOCK_FILTER_PARTS;
+}
+/* From version 2 on the texts of a dictionary ascend. */
+static inline bool block_has_sorted_dicts(const struct block_index *x)
+{
+    return x->meta.version >= 2;
+}
 static inline enum seg_table block_stream_table(enum block_stream s)
 {
     if (s == BLOCK_SHAPE_RESOURCE)
@@ -140,7 +172,7 @@ static inline enum seg_table block_stream_table(enum block_stream s)
 
 /* block_footer.c */
 void block_footer_put(const struct block_index *x, struct buf *out);
-MUST_CHECK enum err block_footer_get(struct slice raw, uint64_t file_bytes, struct arena *a,
-                                     struct block_index *ret);
+MUST_CHECK enum err block_footer_get(struct slice raw, uint64_t file_bytes, uint32_t version,
+                                     struct arena *a, struct block_index *ret);
 
 #endif

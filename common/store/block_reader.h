@@ -1,7 +1,7 @@
 /*
- * block_reader.h - the inside of an open block, shared by block.c (index, dictionaries, locator) and block_segment.c (row groups).
+ * block_reader.h - the inside of an open block, shared by block.c (index, locator), block_dict.c and block_filter.c (its pieces) and block_segment.c (row groups).
  *
- * Threads: a block is immutable but for what it loads once: dictionaries and the flagged ids, published by compare-and-swap.
+ * Threads: a block is immutable but for what it loads once: pieces and the flagged ids, published by compare-and-swap.
  */
 #ifndef VIVACE_STORE_BLOCK_READER_H
 #define VIVACE_STORE_BLOCK_READER_H
@@ -11,12 +11,23 @@
 
 #include <stdatomic.h>
 
-/* The texts of a dictionary, and for each part which of them occur there. */
-struct block_dict {
-    struct arena arena;
-    struct slice *texts;
-    uint32_t count, part_count;
-    uint32_t *codes, *list_end; /* codes of part p: [list_end[p - 1], list_end[p]) */
+/* A chunk of a dictionary or of a filter, decoded. */
+struct block_piece {
+    struct arena arena; /* this lies in it too */
+    struct block_piece *next;
+    uint32_t number, count;
+    struct slice *texts; /* [count] */
+    uint32_t *codes, *before,
+        *end; /* [count], [part_count]: codes of part p: [end[p - 1], end[p]) */
+    uint32_t part_count;
+    uint64_t *values; /* [count] */
+};
+
+/* Who reads: pieces that the block had no room for are his, until he calls block_piece_free_all(own). */
+struct block_user {
+    struct budget *budget;
+    uint64_t *read_bytes;
+    struct block_piece *own;
 };
 
 struct block {
@@ -25,7 +36,7 @@ struct block {
     struct budget *budget;
     struct arena arena; /* of the index */
     struct block_index index;
-    _Atomic(struct block_dict *) *dicts; /* [index.dict_count], NULL until asked for */
+    _Atomic(struct block_piece *) *pieces; /* [index.piece_count], NULL until asked for */
     _Atomic(struct trace_id *) flagged;
     atomic_ullong read_bytes;
 };
@@ -34,11 +45,18 @@ struct block {
 MUST_CHECK enum err block_page(struct block *b, const struct block_ref *ref, uint8_t kind,
                                struct arena *tmp, uint64_t *io_bytes, struct lz4_page *ret,
                                struct slice *ret_raw);
-/* A dictionary, kept by the block; when the block's budget is out, made in *ret_own, which the caller then frees with block_dict_free. */
-MUST_CHECK enum err block_dict_get(struct block *b, uint32_t dict, uint32_t part_count,
-                                   struct budget *budget, uint64_t *io_bytes,
-                                   const struct block_dict **ret, struct block_dict **ret_own);
-void block_dict_free(struct block_dict *d);
+
+struct block_piece_of { /* what a piece is of */
+    const struct block_filter *filter;
+    uint32_t dict, chunk, parts;
+};
+typedef enum err block_piece_fn(struct block *b, const struct block_piece_of *of,
+                                struct block_piece *p, struct arena *tmp, uint64_t *io_bytes);
+/* A piece by its number, read by `load` when it is not known; lives as long as the block and the user. */
+MUST_CHECK enum err block_piece_get(struct block *b, struct block_user *user, uint32_t number,
+                                    block_piece_fn *load, const struct block_piece_of *of,
+                                    const struct block_piece **ret);
+void block_piece_free_all(struct block_piece *p);
 /* The group that has the trace of this number in the block. */
 uint32_t block_group_of_trace(const struct block *b, uint64_t trace);
 /* A chunk of the locator, in `tmp`: hashes ascending, and the numbers of their traces, which are not checked. */

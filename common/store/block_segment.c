@@ -145,8 +145,7 @@ static enum err op_find_trace(struct segment *segment, struct trace_id id, uint3
 static void op_close(struct segment *segment)
 {
     struct block_segment *s = block_pages_mine(segment);
-    for (struct own_dict *o = s->own_dicts; o != NULL; o = o->next)
-        block_dict_free(o->dict);
+    block_piece_free_all(s->user.own);
     block_unref(s->b);
     arena_release(&s->arena);
     arena_release(&s->tmp);
@@ -327,6 +326,7 @@ static const struct segment_ops ops = {.fixed = block_fixed_get,
                                        .events = op_events,
                                        .links = op_links,
                                        .attribute = block_values_attribute,
+                                       .attribute_equal = block_values_equal,
                                        .field = block_values_field,
                                        .keys = block_values_keys,
                                        .trace_rows = op_trace_rows,
@@ -357,6 +357,7 @@ enum err block_segment(struct block *b, uint32_t group, struct budget *budget, s
     arena_init(&s->arena, budget);
     arena_init(&s->tmp, budget);
     s->base.rows = &row_ops;
+    s->user = (struct block_user){.budget = budget, .read_bytes = &s->base.segment.read_bytes};
     s->b = block_ref(b);
     s->group = group;
     struct segment *to = &s->base.segment;

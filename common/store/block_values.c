@@ -1,5 +1,7 @@
 /* Columns of a row group: attributes and rare fields. */
 #include "common/base/hash.h"
+#include "common/store/block_dict.h"
+#include "common/store/block_filter.h"
 #include "common/store/block_pages.h"
 #include "common/store/page.h"
 
@@ -89,15 +91,13 @@ static enum err get_codes(struct block_segment *s, const struct block_column *fr
                           struct slice raw, struct seg_column *c)
 {
     struct reader r = reader_of(raw);
-    const struct block_dict *d;
     uint32_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
     uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
     if (to == NULL || values == NULL)
         return block_pages_no_room(s);
-    enum err e =
-        block_pages_dict(s, from->dict, block_parts(&s->b->index, (enum seg_table)from->table), &d);
-    if (e == ERR_OK)
-        e = block_pages_listed(s, d, part, &c->values, &c->value_count);
+    enum err e = block_dict_listed(s->b, &s->user, from->dict,
+                                   block_parts(&s->b->index, (enum seg_table)from->table), part,
+                                   &s->arena, &c->values, &c->value_count);
     if (e == ERR_OK)
         e = page_get_ints(&r, c->count, values);
     for (uint32_t i = 0; e == ERR_OK && i < c->count; i++) {
@@ -190,6 +190,96 @@ enum err block_values_column(struct block_segment *s, enum seg_table table, uint
     return ERR_OK;
 }
 
+/* --- the rows of one text --- */
+
+/* Of the values of a column, those that `is_it` says are the text. */
+static enum err keep_rows(struct block_segment *s, struct seg_column *c, struct slice text,
+                          const uint8_t *is_it)
+{
+    uint32_t n = 0, *rows = NULL;
+    for (uint32_t i = 0; i < c->count; i++)
+        n += is_it[i];
+    rows = arena_alloc(&s->arena, n * sizeof *rows);
+    struct slice *value = ARENA_NEW(&s->arena, struct slice);
+    uint32_t *codes = ARENA_ARRAY(&s->arena, uint32_t, n);
+    if (rows == NULL || value == NULL || codes == NULL)
+        return block_pages_no_room(s);
+    *value = arena_dup(&s->arena, text);
+    for (uint32_t i = 0, to = 0; i < c->count; i++)
+        if (is_it[i])
+            rows[to++] = c->rows[i];
+    *c = (struct seg_column){.type = SEG_STR,
+                             .count = n,
+                             .rows = rows,
+                             .codes = codes,
+                             .values = value,
+                             .value_count = 1,
+                             .is_unique_text = true};
+    return arena_err(&s->arena);
+}
+
+static enum err coded_equal(struct block_segment *s, const struct block_column *from, uint32_t part,
+                            struct slice text, struct seg_column *c, uint8_t *is_it)
+{
+    struct slice raw = SLICE_NONE;
+    uint32_t number;
+    enum err e = block_dict_find(s->b, &s->user, from->dict,
+                                 block_parts(&s->b->index, (enum seg_table)from->table), part, text,
+                                 &number);
+    if (e == ERR_OK)
+        e = block_pages_one(s, &from->pages[part], BLOCK_PAGE_CODES, c->count, &raw);
+    uint64_t *values = e == ERR_OK ? arena_alloc(&s->tmp, (size_t)c->count * sizeof *values) : NULL;
+    if (values == NULL)
+        return e == ERR_OK ? block_pages_no_room(s) : e;
+    struct reader r = reader_of(raw);
+    e = page_get_ints(&r, c->count, values);
+    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
+        is_it[i] = values[i] == number;
+    return e;
+}
+
+static enum err plain_equal(struct block_segment *s, const struct block_column *from, uint32_t part,
+                            struct slice text, struct seg_column *c, uint8_t *is_it)
+{
+    struct slice raw = SLICE_NONE, *values;
+    enum err e = block_pages_one(s, &from->pages[part], BLOCK_PAGE_TEXTS, c->count, &raw);
+    struct reader r = reader_of(raw);
+    if (e == ERR_OK)
+        e = page_get_texts(&r, c->count, &s->tmp, &values);
+    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
+        is_it[i] = slice_eq(values[i], text);
+    return e;
+}
+
+/* Without reading the values where the dictionary or the filter can tell that none is it: ret->count is 0 then. */
+static enum err column_equal(struct block_segment *s, enum seg_table table, uint32_t column,
+                             struct slice text, struct seg_column *ret)
+{
+    const struct block_column *from = &s->b->index.columns[table][column];
+    uint32_t part = block_is_shared(table) ? 0 : s->group, number;
+    bool may_have = true;
+    enum err e;
+    *ret = (struct seg_column){.type = SEG_STR};
+    if (from->form == BLOCK_FORM_PLAIN) {
+        e = block_filter_may_have(s->b, &s->user, from, part, text, &may_have);
+    } else {
+        e = block_dict_find(s->b, &s->user, from->dict, block_parts(&s->b->index, table), part,
+                            text, &number);
+        may_have = e != ERR_OK || number != BLOCK_NONE;
+    }
+    if (e != ERR_OK || !may_have)
+        return e;
+    e = column_rows(s, table, column, ret);
+    uint8_t *is_it = e == ERR_OK ? arena_alloc(&s->tmp, ret->count) : NULL;
+    if (is_it == NULL)
+        return e == ERR_OK ? block_pages_no_room(s) : e;
+    e = from->form == BLOCK_FORM_PLAIN ? plain_equal(s, from, part, text, ret, is_it)
+                                       : coded_equal(s, from, part, text, ret, is_it);
+    if (e == ERR_OK)
+        e = keep_rows(s, ret, text, is_it);
+    return e;
+}
+
 static bool column_is_here(const struct block_segment *s, const struct block_column *c)
 {
     return c->pages[block_is_shared((enum seg_table)c->table) ? 0 : s->group].bytes != 0;
@@ -218,6 +308,47 @@ enum err block_values_attribute(struct segment *segment, enum seg_table table, s
         for (; at > 0 && columns[at - 1].type > column->type; at--)
             columns[at] = columns[at - 1];
         columns[at] = *column;
+    }
+    *ret = columns;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+enum err block_values_equal(struct segment *segment, enum seg_table table, struct slice key,
+                            struct slice text, const struct seg_column **ret, uint32_t *ret_count)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    struct seg_column *columns = ARENA_ARRAY(&s->arena, struct seg_column, SEG_TYPE_COUNT);
+    uint32_t count = 0;
+    if (columns == NULL)
+        return block_pages_no_room(s);
+    for (uint32_t i = 0; i < x->column_count[table]; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        const struct seg_column *whole;
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || !column_is_here(s, c) || !slice_eq(c->key, key) ||
+            (c->type != SEG_STR && c->type != SEG_ANY))
+            continue;
+        if (count == 2)
+            return ERR_CORRUPT;
+        enum err e = ERR_OK;
+        struct seg_column found;
+        if (c->type == SEG_STR) {
+            e = column_equal(s, table, i, text, &found);
+            arena_reset(&s->tmp);
+        } else {
+            e = block_values_column(s, table, i, &whole);
+            if (e == ERR_OK)
+                found = *whole;
+        }
+        if (e != ERR_OK)
+            return e;
+        if (found.count == 0)
+            continue;
+        if (count != 0 && c->type == SEG_STR) /* texts first */
+            columns[1] = columns[0];
+        columns[c->type == SEG_STR ? 0 : count] = found;
+        count++;
     }
     *ret = columns;
     *ret_count = count;

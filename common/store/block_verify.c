@@ -1,6 +1,8 @@
 /* Whether a block is sound: every page by itself, then every group, then what must hold between them. */
 #include "common/base/bytes.h"
 #include "common/base/hash.h"
+#include "common/store/block_dict.h"
+#include "common/store/block_filter.h"
 #include "common/store/block_inspect.h"
 #include "common/store/block_reader.h"
 #include "common/store/block_walk.h"
@@ -218,6 +220,32 @@ static void check_zone(struct verify *v, uint32_t group, const struct block_colu
                (uint32_t)(c - v->b->index.columns[c->table]));
 }
 
+/* Whoever looks for one of the texts finds it. */
+static enum err check_lookup(struct verify *v, uint32_t group, const struct block_column *c,
+                             const struct seg_column *values)
+{
+    uint32_t part = block_is_shared((enum seg_table)c->table) ? 0 : group, number;
+    uint32_t parts = block_parts(&v->b->index, (enum seg_table)c->table);
+    uint64_t read_bytes = 0;
+    struct block_user user = {.budget = v->budget, .read_bytes = &read_bytes};
+    bool is_found = true;
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; e == ERR_OK && is_found && i < values->value_count; i++) {
+        if (c->form == BLOCK_FORM_PLAIN) {
+            e = block_filter_may_have(v->b, &user, c, part, values->values[i], &is_found);
+        } else {
+            e = block_dict_find(v->b, &user, c->dict, parts, part, values->values[i], &number);
+            is_found = e == ERR_OK && number == i;
+        }
+    }
+    block_piece_free_all(user.own);
+    if (!is_ours(e) && (e != ERR_OK || !is_found))
+        damage(v, e == ERR_OK ? ERR_CORRUPT : e, "group %u: %s column %u: its texts are not found",
+               group, block_walk_table((enum seg_table)c->table),
+               (uint32_t)(c - v->b->index.columns[c->table]));
+    return is_ours(e) ? e : ERR_OK;
+}
+
 /* Columns decode to as many values as the shapes say, or their reader refuses them.  Shared tables are looked at with the first group. */
 static enum err check_columns(struct verify *v, uint32_t group, struct segment *s)
 {
@@ -243,6 +271,8 @@ static enum err check_columns(struct verify *v, uint32_t group, struct segment *
                        (const char *)x->columns[t][c].key.ptr);
             else
                 check_zone(v, group, &x->columns[t][c], &values);
+            if (at == ERR_OK && x->columns[t][c].form != BLOCK_FORM_NUMBERS)
+                e = check_lookup(v, group, &x->columns[t][c], &values);
         }
     }
     return is_ours(e) ? e : ERR_OK;

@@ -34,7 +34,6 @@ static enum err walk_refs(const struct block_ref *refs, uint32_t count, struct b
                           block_walk_fn *fn, void *arg)
 {
     enum err e = ERR_OK;
-    p->is_first = true;
     for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
         if (refs[i].bytes == 0)
             continue;
@@ -72,7 +71,8 @@ static enum err walk_columns(const struct block_index *x, block_walk_fn *fn, voi
                                         .name = is_field ? fields[c->field] : "",
                                         .column = c,
                                         .number = i,
-                                        .kind = column_kind(c)};
+                                        .kind = column_kind(c),
+                                        .is_first = true};
             e = walk_refs(c->pages, block_parts(x, (enum seg_table)t), &p, fn, arg);
         }
     return e;
@@ -86,13 +86,38 @@ static enum err walk_dictionaries(const struct block_index *x, block_walk_fn *fn
                                     .is_shared = true,
                                     .number = i,
                                     .name = "texts",
-                                    .kind = BLOCK_PAGE_DICT};
-        e = walk_refs(&x->dicts[i].texts, 1, &p, fn, arg);
+                                    .kind = BLOCK_PAGE_DICT,
+                                    .is_first = true};
+        for (uint32_t c = 0; e == ERR_OK && c < x->dicts[i].chunk_count; c++)
+            e = walk_refs(&x->dicts[i].chunks[c].texts, 1, &p, fn, arg);
         p.name = "lists";
         p.kind = BLOCK_PAGE_LISTS;
-        if (e == ERR_OK)
-            e = walk_refs(&x->dicts[i].lists, 1, &p, fn, arg);
+        p.is_first = true;
+        for (uint32_t c = 0; e == ERR_OK && c < x->dicts[i].chunk_count; c++)
+            e = walk_refs(&x->dicts[i].chunks[c].lists, 1, &p, fn, arg);
     }
+    return e;
+}
+
+static enum err walk_filters(const struct block_index *x, block_walk_fn *fn, void *arg)
+{
+    enum err e = ERR_OK;
+    for (int t = 0; t < SEG_TABLE_COUNT; t++)
+        for (uint32_t i = 0; e == ERR_OK && i < x->column_count[t]; i++) {
+            const struct block_column *c = &x->columns[t][i];
+            uint32_t n =
+                c->filters == NULL ? 0 : block_filter_count(block_parts(x, (enum seg_table)t));
+            struct block_walk_page p = {.class = BLOCK_PART_FILTER,
+                                        .table = (enum seg_table)t,
+                                        .is_shared = true,
+                                        .name = "",
+                                        .column = c,
+                                        .number = i,
+                                        .kind = BLOCK_PAGE_FILTER,
+                                        .is_first = true};
+            for (uint32_t k = 0; e == ERR_OK && k < n; k++)
+                e = walk_refs(c->filters[k].pages, c->filters[k].page_count, &p, fn, arg);
+        }
     return e;
 }
 
@@ -106,24 +131,29 @@ enum err block_walk(const struct block_index *x, block_walk_fn *fn, void *arg)
                                     .is_shared = block_is_shared(parts),
                                     .name = streams[s].name,
                                     .number = (uint32_t)s,
-                                    .kind = (uint8_t)(BLOCK_PAGE_STREAM + s)};
+                                    .kind = (uint8_t)(BLOCK_PAGE_STREAM + s),
+                                    .is_first = true};
         e = walk_refs(x->streams[s], block_parts(x, parts), &p, fn, arg);
     }
     if (e == ERR_OK)
         e = walk_columns(x, fn, arg);
     if (e == ERR_OK)
         e = walk_dictionaries(x, fn, arg);
+    if (e == ERR_OK)
+        e = walk_filters(x, fn, arg);
     for (uint32_t i = 0; e == ERR_OK && i < x->chunk_count; i++) {
         struct block_walk_page p = {.class = BLOCK_PART_LOCATOR,
                                     .is_shared = true,
                                     .name = "chunk",
                                     .number = i,
-                                    .kind = BLOCK_PAGE_LOCATOR};
+                                    .kind = BLOCK_PAGE_LOCATOR,
+                                    .is_first = true};
         e = walk_refs(&x->chunks[i].page, 1, &p, fn, arg);
     }
     struct block_walk_page flagged = {.class = BLOCK_PART_FLAGGED,
                                       .is_shared = true,
                                       .name = "trace ids",
-                                      .kind = BLOCK_PAGE_FLAGGED};
+                                      .kind = BLOCK_PAGE_FLAGGED,
+                                      .is_first = true};
     return e == ERR_OK ? walk_refs(&x->flagged, 1, &flagged, fn, arg) : e;
 }

@@ -288,6 +288,24 @@ enum err page_get_ints(struct reader *r, uint32_t count, uint64_t *ret)
     }
 }
 
+void page_put_ascending(struct buf *out, uint64_t *values, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 1;) {
+        assert(values[i] >= values[i - 1]);
+        values[i] -= values[i - 1];
+    }
+    page_put_ints(out, values, count);
+}
+
+enum err page_get_ascending(struct reader *r, uint32_t count, uint64_t *ret)
+{
+    enum err e = page_get_ints(r, count, ret);
+    bool wraps = false;
+    for (uint32_t i = 1; e == ERR_OK && i < count; i++)
+        wraps |= __builtin_add_overflow(ret[i], ret[i - 1], &ret[i]);
+    return e == ERR_OK && wraps ? ERR_CORRUPT : e;
+}
+
 /* --- doubles: most are short decimals; those come back from an integer and a power of ten, exactly, or the page stays raw --- */
 
 static const double tens[DECIMAL_PLACES_MAX + 1] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};

@@ -18,6 +18,10 @@ enum { PAGE_VECTOR = 1024 }; /* values that are packed together */
 void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count);
 MUST_CHECK enum err page_get_ints(struct reader *r, uint32_t count, uint64_t *ret);
 
+/* Numbers that never descend, as the steps between them; the values are used up.  Getting also refuses a sum that wraps. */
+void page_put_ascending(struct buf *out, uint64_t *values, uint32_t count);
+MUST_CHECK enum err page_get_ascending(struct reader *r, uint32_t count, uint64_t *ret);
+
 /* Signed as unsigned, in the same order; and signed differences, small either side of zero as small numbers. */
 static inline uint64_t page_of_signed(int64_t v)
 {

@@ -53,6 +53,21 @@ static uint64_t refs_bytes(const struct block_ref *refs, uint32_t n)
     return sum;
 }
 
+/* The dictionary or the filters of a column. */
+static uint64_t index_bytes(const struct block_index *x, const struct block_column *c)
+{
+    uint64_t sum = 0;
+    if (c->form == BLOCK_FORM_DICT)
+        for (uint32_t i = 0; i < x->dicts[c->dict].chunk_count; i++)
+            sum +=
+                x->dicts[c->dict].chunks[i].texts.bytes + x->dicts[c->dict].chunks[i].lists.bytes;
+    for (uint32_t i = 0;
+         c->filters != NULL && i < block_filter_count(block_parts(x, (enum seg_table)c->table));
+         i++)
+        sum += refs_bytes(c->filters[i].pages, c->filters[i].page_count);
+    return sum;
+}
+
 static void print_columns(const struct block *b)
 {
     static const char *const streams[BLOCK_STREAM_COUNT] = {
@@ -72,15 +87,12 @@ static void print_columns(const struct block *b)
     for (int t = 0; t < SEG_TABLE_COUNT; t++)
         for (uint32_t c = 0; c < x->column_count[t]; c++) {
             const struct block_column *col = &x->columns[t][c];
-            double dict =
-                col->form == BLOCK_FORM_DICT
-                    ? (double)(x->dicts[col->dict].texts.bytes + x->dicts[col->dict].lists.bytes)
-                    : 0;
+            double index = (double)index_bytes(x, col);
             (void)printf(
-                "  %-28.*s %7.3f B/span (table %d type %d field %d form %d, dictionary %.3f)\n",
+                "  %-28.*s %7.3f B/span (table %d type %d field %d form %d, dictionary or filter %.3f)\n",
                 SLICE_ARG(col->key),
                 (double)refs_bytes(col->pages, block_parts(x, (enum seg_table)t)) / n, t, col->type,
-                col->field, col->form, dict / n);
+                col->field, col->form, index / n);
         }
     uint64_t locator = 0;
     for (uint32_t i = 0; i < x->chunk_count; i++)
@@ -88,8 +100,9 @@ static void print_columns(const struct block *b)
     (void)printf("  %-28s %7.3f B/span\n", "locator", (double)locator / n);
 }
 
-/* Every value of one attribute, the group's pages read afresh. */
-static void read_attribute(const char *path, enum seg_table table, const char *key)
+/* Every value of one attribute, or those with one text; the group's pages read afresh. */
+static void read_attribute(const char *path, enum seg_table table, const char *key,
+                           const char *text)
 {
     struct object *o;
     struct block *b;
@@ -103,7 +116,10 @@ static void read_attribute(const char *path, enum seg_table table, const char *k
         const struct seg_column *c;
         uint32_t count;
         CHECK(block_segment(b, g, NULL, &s));
-        CHECK(segment_attribute(s, table, slice_str(key), &c, &count));
+        if (text == NULL)
+            CHECK(segment_attribute(s, table, slice_str(key), &c, &count));
+        else
+            CHECK(segment_attribute_equal(s, table, slice_str(key), slice_str(text), &c, &count));
         for (uint32_t i = 0; i < count; i++)
             values += c[i].count;
         segment_close(s);
@@ -111,8 +127,8 @@ static void read_attribute(const char *path, enum seg_table table, const char *k
     double took = cpu_s() - from;
     uint64_t bytes = block_read_bytes(b);
     (void)printf(
-        "one attribute %-20s %5.2f %% of the block's bytes (footer alone %.2f %%), %llu values, %.2f ms\n",
-        key, 100.0 * (double)bytes / (double)block_meta(b)->bytes,
+        "one attribute %-16s %-24s %5.2f %% of the block's bytes (footer alone %.2f %%), %llu values, %.2f ms\n",
+        key, text == NULL ? "" : text, 100.0 * (double)bytes / (double)block_meta(b)->bytes,
         100.0 * (double)open_bytes / (double)block_meta(b)->bytes, (unsigned long long)values,
         took * 1e3);
     block_unref(b);
@@ -187,10 +203,17 @@ int main(int argc, char **argv)
     if (argc > 2)
         print_columns(b);
     block_unref(b);
-    read_attribute(path, SEG_SPAN, "http.status_code");
-    read_attribute(path, SEG_SPAN, "http.method");
-    read_attribute(path, SEG_SPAN, "db.system");
-    read_attribute(path, SEG_RESOURCE, "service.name");
+    read_attribute(path, SEG_SPAN, "http.status_code", NULL);
+    read_attribute(path, SEG_SPAN, "http.method", NULL);
+    read_attribute(path, SEG_SPAN, "db.system", NULL);
+    read_attribute(path, SEG_RESOURCE, "service.name", NULL);
+    read_attribute(path, SEG_SPAN, "user.id", NULL);
+    read_attribute(path, SEG_SPAN, "user.id", "user-000042@example.com");
+    read_attribute(path, SEG_SPAN, "user.id", "nobody@nowhere");
+    read_attribute(path, SEG_SPAN, "net.peer.ip", NULL);
+    read_attribute(path, SEG_SPAN, "net.peer.ip", "10.1.2.3");
+    read_attribute(path, SEG_SPAN, "http.target", "nothing");
+    read_attribute(path, SEG_SPAN, "db.operation", "UPDATE");
     read_traces(path);
     (void)unlink(path);
     return 0;

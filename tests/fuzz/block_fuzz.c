@@ -49,7 +49,7 @@ static enum err repairing_read(struct object *o, uint64_t offset, void *ret, siz
         footer = BLOCK_HEADER_BYTES;
     le64_write(trailer, footer);
     le32_write(trailer + 8, (uint32_t)(end - footer));
-    le16_write(trailer + 12, BLOCK_VERSION);
+    le16_write(trailer + 12, (uint16_t)(1 + (le16_read(trailer + 12) - 1u) % BLOCK_VERSION));
     le64_write(trailer + 16, o->bytes);
     le32_write(trailer + 24, crc32c((struct slice){trailer, 24}));
     memcpy(trailer + 28, BLOCK_MAGIC, 4);
@@ -74,6 +74,10 @@ static void read_columns(struct segment *s, struct arena *a)
         if (segment_keys(s, (enum seg_table)t, a, &keys, &keys_count) != ERR_OK)
             continue;
         for (uint32_t i = 0; i < keys_count; i++) {
+            if (segment_attribute_equal(s, (enum seg_table)t, keys[i].key, SLICE_LIT("a"), &c,
+                                        &count) == ERR_OK)
+                for (uint32_t k = 0; k < count; k++)
+                    assert(c[k].count != 0 && c[k].rows[c[k].count - 1] < s->row_count[t]);
             if (segment_attribute(s, (enum seg_table)t, keys[i].key, &c, &count) != ERR_OK)
                 continue;
             for (uint32_t k = 0; k < count; k++)

@@ -732,7 +732,7 @@ static void test_meta_json(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(block_meta_from_json(slice_str(bad[i]), &back, &detail), ERR_CORRUPT);
     assert_int_equal(
-        block_meta_from_json(SLICE_LIT("{\"format\":\"vvb1\",\"version\":2}"), &back, &detail),
+        block_meta_from_json(SLICE_LIT("{\"format\":\"vvb1\",\"version\":3}"), &back, &detail),
         ERR_UNSUPPORTED);
     buf_release(&json);
 }

@@ -183,6 +183,30 @@ static void test_between_pages(void **state)
     check_forged(BLOCK_PART_STREAM, BLOCK_TRACE_LENGTH, 2, 1, "start and end");
 }
 
+/* A filter that forgets a text hides spans from queries. */
+static void test_filter(void **state)
+{
+    struct buf bytes;
+    struct seen s;
+    struct block_verify_result r;
+    (void)state;
+    make_block(8, false, 2000, &bytes);
+    struct block *b = open_bytes(buf_slice(&bytes));
+    assert_non_null(b);
+    uint32_t column = 0;
+    while (b->index.columns[SEG_SPAN][column].filters == NULL ||
+           b->index.columns[SEG_SPAN][column].filters[0].page_count == 0)
+        assert_true(++column < b->index.column_count[SEG_SPAN]);
+    block_unref(b);
+    forge(&bytes, BLOCK_PART_FILTER, column, 40, 1);
+    b = open_bytes(buf_slice(&bytes));
+    assert_non_null(b);
+    assert_int_equal(verify(b, &s, &r), ERR_CORRUPT);
+    assert_non_null(strstr(s.all, "not found"));
+    block_unref(b);
+    buf_release(&bytes);
+}
+
 static void test_the_place_of_damage(void **state)
 {
     struct buf bytes;
@@ -239,7 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sound),         cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_between_pages), cmocka_unit_test(test_the_place_of_damage),
-        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_filter),        cmocka_unit_test(test_inspect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

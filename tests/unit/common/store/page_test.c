@@ -32,6 +32,34 @@ static void check_ints(const uint64_t *v, uint32_t n, size_t bytes_max)
     buf_release(&b);
 }
 
+static void test_ascending(void **state)
+{
+    (void)state;
+    struct rng rng;
+    struct buf b;
+    static uint64_t v[3000], want[3000], back[3000];
+    rng_init(&rng, 5);
+    buf_init(&b, 1u << 20);
+    for (uint32_t n = 0; n <= 3000; n = n * 2 + 1) {
+        for (unsigned shift = 0; shift < 64; shift += 9) {
+            for (uint32_t i = 0; i < n; i++)
+                want[i] = v[i] = (i == 0 ? 0 : want[i - 1]) + ((rng_u64(&rng) >> shift) / 3000);
+            buf_reset(&b);
+            page_put_ascending(&b, v, n);
+            struct reader r = reader_of(buf_slice(&b));
+            assert_int_equal(page_get_ascending(&r, n, back), ERR_OK);
+            assert_true(reader_done(&r));
+            assert_memory_equal(back, want, n * sizeof *want);
+        }
+    }
+    static const uint64_t wraps[] = {5, UINT64_MAX - 4};
+    buf_reset(&b);
+    page_put_ints(&b, wraps, 2);
+    struct reader r = reader_of(buf_slice(&b));
+    assert_int_equal(page_get_ascending(&r, 2, back), ERR_CORRUPT);
+    buf_release(&b);
+}
+
 static void test_ints(void **state)
 {
     (void)state;
@@ -129,7 +157,8 @@ static void test_texts(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ints), cmocka_unit_test(test_doubles),
-                                       cmocka_unit_test(test_texts)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ints), cmocka_unit_test(test_ascending),
+        cmocka_unit_test(test_doubles), cmocka_unit_test(test_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
