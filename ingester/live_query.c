@@ -2,6 +2,7 @@
 
 #include "common/base/map.h"
 #include "common/codec/otlp_write.h"
+#include "common/query/metrics_query.h"
 #include "common/query/ql.h"
 #include "common/store/head.h"
 #include "common/sys/queue.h"
@@ -307,6 +308,69 @@ static enum err run_tag_values(struct query *q)
     return ERR_OK;
 }
 
+/* Each leaf of the query over each head. */
+static enum err metrics_heads(struct query *q, struct metrics_part *const *parts, uint32_t count)
+{
+    enum err e = ERR_OK;
+
+    for (uint32_t i = 0; i < q->view.count && e == ERR_OK; i++) {
+        struct segment *s = NULL;
+        struct engine_query left_out = {0};
+        e = exclude(q, &q->view.items[i], &left_out);
+        if (e == ERR_OK)
+            e = head_segment(q->view.items[i].head, &q->l->budget, &s);
+        for (uint32_t k = 0; k < count && e == ERR_OK; k++)
+            e = metrics_observe(parts[k], s, left_out.exclude, left_out.exclude_count, q->cancel);
+        segment_close(s);
+    }
+    return e;
+}
+
+static enum err metrics_parts(struct query *q, const struct ql_query *ql)
+{
+    const struct metrics_window w = {q->m.start_ns, q->m.step_ns, q->m.intervals};
+    const struct ql_metrics *leaves[METRICS_LEAVES_MAX];
+    struct metrics_part *parts[METRICS_LEAVES_MAX];
+    uint32_t count = metrics_query_leaves(ql->metrics, leaves);
+    uint32_t exemplars =
+        q->m.exemplars > METRICS_EXEMPLARS_MAX ? METRICS_EXEMPLARS_MAX : q->m.exemplars;
+    enum err e = count == 0 ? ERR_INVALID : ERR_OK;
+
+    for (uint32_t k = 0; k < count && e == ERR_OK; k++)
+        e = metrics_part_new(q->arena, leaves[k], &w, exemplars, &parts[k]);
+    if (e == ERR_OK)
+        e = metrics_heads(q, parts, count);
+    if (e == ERR_TOO_LARGE)
+        return err_detail_set(q->detail, e, "more than %d series", METRICS_SERIES_MAX);
+    for (uint32_t k = 0; k < count && e == ERR_OK; k++) {
+        size_t mark = pb_begin(q->out, 1);
+        metrics_wire_pack(q->out, parts[k]);
+        pb_end(q->out, mark);
+    }
+    return e;
+}
+
+static enum err run_metrics(struct query *q)
+{
+    struct ql_query *ql = NULL;
+
+    if (!metrics_query_window_is_good(
+            &(struct metrics_window){q->m.start_ns, q->m.step_ns, q->m.intervals}))
+        return err_detail_set(q->detail, ERR_INVALID, "no such window");
+    enum err e = ql_parse(q->arena, q->m.text, &ql, q->detail);
+    const char *unsupported = e == ERR_OK ? ql_unsupported(ql) : NULL;
+    if (unsupported != NULL)
+        e = err_detail_set(q->detail, ERR_UNSUPPORTED, "%s", unsupported);
+    if (e == ERR_OK && ql->metrics == NULL)
+        e = err_detail_set(q->detail, ERR_INVALID, "not a metrics query");
+    if (e == ERR_OK)
+        e = metrics_parts(q, ql);
+    ql_release(ql);
+    if (e == ERR_OK)
+        query_message_coverage(q->out, 2, slice_str(q->l->o.instance_id), &q->view);
+    return e;
+}
+
 static enum err dispatch(uint16_t method, struct query *q)
 {
     switch (method) {
@@ -316,6 +380,7 @@ static enum err dispatch(uint16_t method, struct query *q)
     case RPC_TAG_NAMES: return run_tag_names(q);
     case RPC_TAG_VALUES: return run_tag_values(q);
     case RPC_HAS_TRACES: return run_has(q);
+    case RPC_METRICS_QUERY: return run_metrics(q);
     default:
         return err_detail_set(q->detail, ERR_UNSUPPORTED, "no such request on the query lane: %u",
                               method);
@@ -393,18 +458,19 @@ static void watch(void *arg)
     mutex_unlock(&l->lock);
 }
 
-/* The deadline that a search names; it must be known before the work begins. */
+/* The deadline that a search or a metrics query names; it must be known before the work begins. */
 static int64_t timeout_of(const struct live_query *l, struct rpc_req *req)
 {
     struct query_message m;
     struct arena a;
     int64_t timeout = l->o.timeout_ns;
 
-    if (rpc_req_method(req) != RPC_SEARCH)
+    uint16_t method = rpc_req_method(req);
+    if (method != RPC_SEARCH && method != RPC_METRICS_QUERY)
         return timeout;
     arena_init(&a, NULL);
-    if (query_message_read(RPC_SEARCH, rpc_req_payload(req), &a, &m) == ERR_OK &&
-        m.deadline_ms > 0 && m.deadline_ms * NS_PER_MS < timeout)
+    if (query_message_read(method, rpc_req_payload(req), &a, &m) == ERR_OK && m.deadline_ms > 0 &&
+        m.deadline_ms * NS_PER_MS < timeout)
         timeout = m.deadline_ms * NS_PER_MS;
     arena_release(&a);
     return timeout;

@@ -42,6 +42,9 @@ enum what {
     W_MIN,
     W_MAX,
     W_DEADLINE,
+    W_STEP,
+    W_INTERVALS,
+    W_EXEMPLARS,
     W_ANY,
     W_ID,
     W_PAIR
@@ -58,11 +61,15 @@ static enum what what_is(uint16_t method, uint32_t no)
     static const uint8_t names[] = {[2] = W_TEXT, [3] = W_START, [4] = W_END};
     static const uint8_t values[] = {
         [2] = W_TAG, [3] = W_ANY, [4] = W_TEXT, [5] = W_START, [6] = W_END, [7] = W_LIMIT};
+    static const uint8_t metrics[] = {
+        [2] = W_TEXT,      [3] = W_START, [4] = W_STEP,    [5] = W_INTERVALS,
+        [6] = W_EXEMPLARS, [7] = W_ID,    [8] = W_DEADLINE};
     static const struct {
         const uint8_t *map;
         size_t count;
-    } maps[] = {{trace, sizeof trace}, {search, sizeof search}, {flagged, sizeof flagged},
-                {names, sizeof names}, {values, sizeof values}, {trace, sizeof trace}};
+    } maps[] = {{trace, sizeof trace},    {search, sizeof search}, {flagged, sizeof flagged},
+                {names, sizeof names},    {values, sizeof values}, {trace, sizeof trace},
+                {metrics, sizeof metrics}};
     size_t i = (size_t)(method - RPC_TRACE);
 
     if (method < RPC_TRACE || i >= sizeof maps / sizeof *maps || no >= maps[i].count)
@@ -106,6 +113,9 @@ static enum err put(enum what w, const struct field *f, struct query_message *m)
     case W_MIN: m->min_duration_ns = f->number; break;
     case W_MAX: m->max_duration_ns = f->number; break;
     case W_DEADLINE: m->deadline_ms = small(f->number); break;
+    case W_STEP: m->step_ns = f->number; break;
+    case W_INTERVALS: m->intervals = small(f->number); break;
+    case W_EXEMPLARS: m->exemplars = small(f->number); break;
     case W_ANY: m->any_scope = f->number != 0; break;
     case W_ID:
         if (f->bytes.len != TRACE_ID_BYTES)
@@ -156,7 +166,7 @@ enum err query_message_read(uint16_t method, struct slice bytes, struct arena *a
     if (m.tenant.len == 0 || m.tenant.len > WAL_TENANT_BYTES_MAX)
         return ERR_INVALID;
     /* The engine looks excluded ids up by bisection. */
-    if (method == RPC_SEARCH && m.id_count > 1)
+    if ((method == RPC_SEARCH || method == RPC_METRICS_QUERY) && m.id_count > 1)
         qsort(m.ids, m.id_count, sizeof *m.ids, id_cmp);
     *ret = m;
     return ERR_OK;

@@ -10,11 +10,12 @@
 #include "common/query/engine.h"
 #include "ingester/core.h"
 
-/* The fields of all five requests; each uses some. */
+/* The fields of all requests; each uses some. */
 struct query_message {
     struct slice tenant, text, tag; /* text: query or filter */
     uint64_t start_ns, end_ns, min_duration_ns, max_duration_ns;
-    uint32_t limit, spans_per_spanset, deadline_ms;
+    uint64_t step_ns; /* of metrics, from start_ns on */
+    uint32_t limit, spans_per_spanset, deadline_ms, intervals, exemplars;
     bool any_scope;
     struct trace_id *ids; /* asked for, or excluded (ascending) */
     uint32_t id_count;

@@ -7,6 +7,7 @@
 #define VIVACE_QUERIER_ANSWERS_H
 
 #include "common/codec/json_out.h"
+#include "common/query/metrics_query.h"
 #include "common/query/result.h"
 
 void answers_search_json(struct buf *out, const struct search_result *r);
@@ -23,6 +24,15 @@ void answers_tags_v1(struct buf *out, struct arena *a, const struct tag_names *r
 void answers_tags_v2(struct buf *out, const struct tag_names *r, unsigned scopes, bool is_pb);
 void answers_values_v1(struct buf *out, const struct tag_values *r, bool is_pb);
 void answers_values_v2(struct buf *out, const struct tag_values *r, bool is_pb);
+
+/* answers_metrics.c */
+struct answers_metrics {
+    struct metrics_result result;
+    struct metrics_window window;
+    uint32_t series_max; /* 0: none */
+    struct result_stats stats;
+};
+void answers_metrics_json(struct buf *out, const struct answers_metrics *m, bool is_range);
 
 /* A value as an AnyValue of an attribute: durations, statuses and kinds as text. */
 void answers_value_json(struct json_out *j, struct value v);

@@ -1,4 +1,4 @@
-/* TraceQL metrics: counts and rates of matching spans; the other functions are refused by name. */
+/* TraceQL metrics: /api/metrics/query_range and /api/metrics/query. */
 #include "common/base/clock.h"
 #include "querier/answers.h"
 #include "querier/api.h"
@@ -6,32 +6,16 @@
 
 #include <assert.h>
 
-struct count_query {
+struct metrics_call {
     struct params_metrics p;
-    struct ql_query *ql;    /* as sent */
-    struct ql_query search; /* its pipeline alone */
-    struct buf search_text;
-    uint64_t first_ns, step_ns; /* interval i is (first + i*step, first + (i+1)*step] */
-    uint32_t interval_count;
+    struct ql_query *ql;
+    const struct ql_metrics *leaves[METRICS_LEAVES_MAX];
+    struct search_metrics_query q;
+    uint64_t range_ns; /* that rate() divides by */
 };
 
-static const char *unsupported_part(const struct ql_query *ql)
-{
-    const struct ql_metrics *m = ql->metrics;
-
-    if (m->pipeline == NULL)
-        return "arithmetic between metrics is not supported yet";
-    if (m->fn != QL_M_RATE && m->fn != QL_M_COUNT)
-        return "of the metrics functions only rate() and count_over_time() are supported yet";
-    if (m->by_count != 0)
-        return "by() in metrics queries is not supported yet";
-    if (m->second_count != 0)
-        return "second stages of metrics queries are not supported yet";
-    return NULL;
-}
-
-static enum err count_parse(struct api_request *r, struct count_query *c, const char *error_prefix,
-                            struct err_detail *detail)
+static enum err call_parse(struct api_request *r, struct metrics_call *c, const char *error_prefix,
+                           struct err_detail *detail)
 {
     struct err_detail why = {0};
     enum err e = params_metrics(r->search.arena, r->query, r->now_ns, &c->p, detail);
@@ -45,143 +29,99 @@ static enum err count_parse(struct api_request *r, struct count_query *c, const 
         return e;
     if (c->ql->metrics == NULL)
         return err_detail_set(detail, ERR_INVALID, "%snot a metrics query", error_prefix);
-    const char *part = unsupported_part(c->ql);
-    if (part == NULL) {
-        c->search = (struct ql_query){.pipeline = c->ql->metrics->pipeline};
-        part = ql_unsupported(&c->search);
-    }
+    const char *part = ql_unsupported(c->ql);
     if (part != NULL)
         return err_detail_set(detail, ERR_UNSUPPORTED, "%s", part);
-    ql_dump(&c->search_text, &c->search);
-    return buf_err(&c->search_text);
-}
-
-/* Matching spans per interval: a search without limits, whose spans are put into their intervals. */
-static enum err count_run(struct api_request *r, struct count_query *c, bool closed_start,
-                          uint64_t **ret_counts)
-{
-    uint64_t *counts = ARENA_ARRAY(r->search.arena, uint64_t, c->interval_count);
-    uint64_t end_ns = c->first_ns + c->step_ns * c->interval_count;
-    struct search_result found = {0};
-    struct engine_query q = {.ql = &c->search,
-                             .start_ns = c->first_ns,
-                             .end_ns = end_ns,
-                             .limit = UINT32_MAX,
-                             .spans_per_spanset = UINT32_MAX,
-                             .cancel = r->search.cancel};
-
-    if (counts == NULL)
-        return arena_err(r->search.arena);
-    enum err e = ql_is_never(&c->search)
-                     ? ERR_OK
-                     : search_run(&r->search, buf_slice(&c->search_text), &q, &found);
-    if (e != ERR_OK)
-        return e;
-    for (uint32_t t = 0; t < found.trace_count; t++) {
-        for (uint32_t s = 0; s < found.traces[t].spanset_count; s++) {
-            const struct result_spanset *set = &found.traces[t].spansets[s];
-            for (uint32_t i = 0; i < set->span_count; i++) {
-                uint64_t at = set->spans[i].start_ns;
-                bool is_first = closed_start && at == c->first_ns;
-                if ((at <= c->first_ns && !is_first) || at > end_ns)
-                    continue;
-                counts[is_first ? 0 : (at - c->first_ns - 1) / c->step_ns]++;
-            }
-        }
-    }
-    *ret_counts = counts;
+    c->q.text = c->p.q;
+    c->q.leaves = c->leaves;
+    c->q.leaf_count = metrics_query_leaves(c->ql->metrics, c->leaves);
+    if (c->q.leaf_count == 0)
+        return err_detail_set(detail, ERR_INVALID, "%smore than %d queries in one", error_prefix,
+                              METRICS_LEAVES_MAX);
     return ERR_OK;
 }
 
-static double point(const struct count_query *c, uint64_t count)
+/* Of hints of one name the first of a fitting type counts. */
+static uint32_t exemplars_wanted(const struct metrics_call *c)
 {
-    return c->ql->metrics->fn == QL_M_RATE ? (double)count / ((double)c->step_ns / 1e9)
-                                           : (double)count;
-}
+    uint32_t n = c->p.exemplars < METRICS_EXEMPLARS_MAX ? c->p.exemplars : METRICS_EXEMPLARS_MAX;
 
-static void label_write(struct json_out *j, const struct count_query *c)
-{
-    json_out_key(j, "labels");
-    json_out_begin_array(j);
-    json_out_begin_object(j);
-    json_out_key(j, "key");
-    json_out_cstring(j, "__name__");
-    json_out_key(j, "value");
-    answers_value_json(j, value_string(c->ql->metrics->fn == QL_M_RATE
-                                           ? SLICE_LIT("rate")
-                                           : SLICE_LIT("count_over_time")));
-    json_out_end_object(j);
-    json_out_end_array(j);
-}
-
-static void sample_write(struct json_out *j, const struct count_query *c, uint32_t i,
-                         uint64_t count)
-{
-    json_out_begin_object(j);
-    json_out_key(j, "timestampMs");
-    json_out_u64_text(j, (c->first_ns + (i + 1) * c->step_ns) / (uint64_t)NS_PER_MS);
-    if (count != 0) {
-        json_out_key(j, "value");
-        json_out_double(j, point(c, count));
+    for (uint32_t i = 0; i < c->ql->hint_count; i++) {
+        struct value v = c->ql->hints[i].value;
+        if (!slice_eq_str(c->ql->hints[i].name, "exemplars"))
+            continue;
+        if (v.type == VALUE_BOOL)
+            return v.i != 0 ? n : 0;
+        if (v.type == VALUE_INT)
+            return v.i < 0                       ? 0
+                   : v.i < METRICS_EXEMPLARS_MAX ? (uint32_t)v.i
+                                                 : METRICS_EXEMPLARS_MAX;
     }
-    json_out_end_object(j);
+    return n;
 }
 
-/* `{"series":[{"labels":[...], ` ... `}],"metrics":{}}` around what `is_range` says. */
-static void series_write(struct buf *out, const struct count_query *c, const uint64_t *counts,
-                         bool is_range)
+/* Ends on multiples of the step, and one step more before the first. */
+static void window_range(struct metrics_call *c)
 {
-    struct json_out j;
+    uint64_t step = c->p.step_ns, first = c->p.start_ns / step * step;
+    uint64_t end = (c->p.end_ns + step - 1) / step * step;
 
-    json_out_init(&j, out);
-    json_out_begin_object(&j);
-    json_out_key(&j, "series");
-    json_out_begin_array(&j);
-    json_out_begin_object(&j);
-    label_write(&j, c);
-    if (is_range) {
-        json_out_key(&j, "samples");
-        json_out_begin_array(&j);
-        for (uint32_t i = 0; i < c->interval_count; i++)
-            sample_write(&j, c, i, counts[i]);
-        json_out_end_array(&j);
-    } else if (counts[0] != 0) {
-        json_out_key(&j, "value");
-        json_out_double(&j, point(c, counts[0]));
-    }
-    json_out_end_object(&j);
-    json_out_end_array(&j);
-    json_out_key(&j, "metrics");
-    json_out_begin_object(&j);
-    json_out_end_object(&j);
-    json_out_end_object(&j);
+    if (first >= step)
+        first -= step;
+    c->q.window = (struct metrics_window){first, step, (uint32_t)((end - first) / step)};
+    c->range_ns = step;
+    c->q.exemplars = exemplars_wanted(c) / c->q.leaf_count;
+    if (c->q.exemplars == 0 && exemplars_wanted(c) != 0)
+        c->q.exemplars = 1;
+}
+
+/* One interval with both its ends. */
+static void window_instant(struct metrics_call *c)
+{
+    c->range_ns = c->p.end_ns - c->p.start_ns;
+    c->q.window = (struct metrics_window){c->p.start_ns - 1, c->range_ns + 1, 1};
+}
+
+static enum err call_run(struct api_request *r, struct metrics_call *c,
+                         struct answers_metrics *answer, struct err_detail *detail)
+{
+    struct metrics_part **parts =
+        ARENA_ARRAY(r->search.arena, struct metrics_part *, c->q.leaf_count);
+
+    if (parts == NULL)
+        return arena_err(r->search.arena);
+    enum err e = search_metrics(&r->search, &c->q, parts, &answer->stats);
+    if (e == ERR_TOO_LARGE)
+        return err_detail_set(detail, e,
+                              "the query makes more than %d series: group by fewer labels, or by "
+                              "labels with fewer values",
+                              METRICS_SERIES_MAX);
+    return e != ERR_OK
+               ? e
+               : metrics_eval(r->search.arena, c->ql->metrics, parts, c->range_ns, &answer->result);
 }
 
 static enum err metrics_answer(struct api_request *r, struct api_answer *answer, bool is_range,
                                struct err_detail *detail)
 {
-    struct count_query c = {0};
-    uint64_t *counts = NULL;
+    struct metrics_call c = {0};
+    struct answers_metrics out = {0};
+    enum err e = call_parse(r, &c, is_range ? "" : "compiling query: ", detail);
 
-    buf_init(&c.search_text, QL_TEXT_BYTES_MAX * 4);
-    enum err e = count_parse(r, &c, is_range ? "" : "compiling query: ", detail);
     if (e == ERR_OK) {
-        uint64_t step = is_range ? c.p.step_ns : c.p.end_ns - c.p.start_ns;
-        c.step_ns = step;
-        c.first_ns = is_range ? c.p.start_ns / step * step : c.p.start_ns;
-        uint64_t end_ns = is_range ? (c.p.end_ns + step - 1) / step * step : c.p.end_ns;
-        if (is_range && c.first_ns >= step)
-            c.first_ns -= step; /* one interval that ends where the range begins */
-        c.interval_count = (uint32_t)((end_ns - c.first_ns) / step);
-        assert(c.interval_count >= 1);
-        e = count_run(r, &c, !is_range, &counts);
+        if (is_range)
+            window_range(&c);
+        else
+            window_instant(&c);
+        e = call_run(r, &c, &out, detail);
     }
     if (e == ERR_OK) {
         answer->missing = r->search.missing;
-        series_write(&answer->body, &c, counts, is_range);
+        out.window = c.q.window;
+        out.series_max = c.p.series_max;
+        answers_metrics_json(&answer->body, &out, is_range);
     }
     ql_release(c.ql);
-    buf_release(&c.search_text);
     return e;
 }
 

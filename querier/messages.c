@@ -69,6 +69,22 @@ void messages_tag_values_request(struct buf *out, struct slice tenant, struct sl
     pb_varint(out, 7, limit);
 }
 
+void messages_metrics_request(struct buf *out, struct slice tenant, struct slice query,
+                              const struct metrics_window *w, uint32_t exemplars,
+                              const struct trace_id *exclude, uint32_t exclude_count,
+                              int64_t timeout_ns)
+{
+    pb_bytes(out, 1, tenant);
+    pb_bytes(out, 2, query);
+    pb_fixed64(out, 3, w->first_ns);
+    pb_fixed64(out, 4, w->step_ns);
+    pb_varint(out, 5, w->count);
+    pb_varint(out, 6, exemplars);
+    for (uint32_t i = 0; i < exclude_count; i++)
+        id_write(out, 7, &exclude[i]);
+    pb_varint(out, 8, (uint64_t)(timeout_ns / NS_PER_MS));
+}
+
 /* Next field of a message.  False at its end or at damage (then the reader has failed). */
 static bool field_next(struct reader *r, uint32_t *ret_field, struct slice *ret_bytes,
                        uint64_t *ret_number)

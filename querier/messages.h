@@ -8,6 +8,7 @@
 #define VIVACE_QUERIER_MESSAGES_H
 
 #include "common/query/engine.h"
+#include "common/query/metrics_query.h"
 #include "querier/blocks.h"
 
 void messages_trace_request(struct buf *out, struct slice tenant, const struct trace_id *ids,
@@ -21,6 +22,10 @@ void messages_tag_names_request(struct buf *out, struct slice tenant, struct sli
 void messages_tag_values_request(struct buf *out, struct slice tenant, struct slice tag,
                                  bool any_scope, struct slice filter, uint64_t start_ns,
                                  uint64_t end_ns, uint32_t limit);
+void messages_metrics_request(struct buf *out, struct slice tenant, struct slice query,
+                              const struct metrics_window *w, uint32_t exemplars,
+                              const struct trace_id *exclude, uint32_t exclude_count,
+                              int64_t timeout_ns);
 
 /* Coverage is field `field` of an answer; slices borrow it. */
 MUST_CHECK enum err messages_coverage(struct arena *a, struct slice answer, uint32_t field,
@@ -34,6 +39,8 @@ enum {
     MESSAGES_FLAGGED_COVERAGE = 1,
     MESSAGES_RESULT_COVERAGE = 4,
     MESSAGES_NAMES_COVERAGE = 3,
+    MESSAGES_METRICS_COVERAGE = 2,
+    MESSAGES_METRICS_PARTS = 1,
     MESSAGES_TRACE_TRACES = 2,
     MESSAGES_FLAGGED_IDS = 2
 };

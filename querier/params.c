@@ -426,10 +426,24 @@ static uint64_t default_step(uint64_t range_ns)
     return (uint64_t)NS_PER_S;
 }
 
+/* A number that is none counts as not given, as in Tempo. */
+static uint32_t lenient_number(struct arena *a, struct slice query, const char *name,
+                               uint32_t fallback)
+{
+    int64_t n = 0;
+
+    if (num_parse_i64(http_query_get(a, query, name), &n) != ERR_OK || n < 0)
+        return fallback;
+    return n > INT32_MAX ? INT32_MAX : (uint32_t)n;
+}
+
 enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
                         struct params_metrics *ret, struct err_detail *reterr_detail)
 {
-    struct params_metrics p = {.q = http_query_get(a, query, "q"), .end_ns = (uint64_t)now_ns};
+    struct params_metrics p = {.q = http_query_get(a, query, "q"),
+                               .end_ns = (uint64_t)now_ns,
+                               .exemplars = lenient_number(a, query, "exemplars", UINT32_MAX),
+                               .series_max = lenient_number(a, query, "maxSeries", 0)};
     struct slice start = http_query_get(a, query, "start"), end = http_query_get(a, query, "end"),
                  since = http_query_get(a, query, "since"), step = http_query_get(a, query, "step");
     int64_t ns = 3600 * NS_PER_S;

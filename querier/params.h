@@ -46,6 +46,8 @@ MUST_CHECK enum err params_tags(struct arena *a, const struct config *c, struct 
 struct params_metrics {
     struct slice q;
     uint64_t start_ns, end_ns, step_ns;
+    uint32_t exemplars;  /* UINT32_MAX: not given */
+    uint32_t series_max; /* 0: none */
 };
 MUST_CHECK enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
                                    struct params_metrics *ret, struct err_detail *reterr_detail);

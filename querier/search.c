@@ -15,7 +15,7 @@ enum { FLAGGED_MAX = 100000, IDS_PER_REQUEST = 1000 };
 /* Parts of a trace lie near each other in time; those of a window may lie this far outside it. */
 #define FRAGMENT_MARGIN_NS (3600 * (uint64_t)NS_PER_S)
 
-static int64_t time_left(const struct search_ctx *ctx)
+int64_t search_time_left(const struct search_ctx *ctx)
 {
     int64_t left = ctx->deadline_mono_ns - clock_mono_ns(&clock_system);
     return left < NS_PER_MS ? NS_PER_MS : left;
@@ -36,7 +36,7 @@ enum err search_ask(struct search_ctx *ctx, uint16_t method, struct buf *request
     if (e == ERR_OK && search_is_over(ctx))
         e = ERR_TIMEOUT;
     if (e == ERR_OK)
-        e = fanout_ask(ctx->ingesters, method, buf_slice(request), time_left(ctx), ret);
+        e = fanout_ask(ctx->ingesters, method, buf_slice(request), search_time_left(ctx), ret);
     buf_release(request);
     return e;
 }
@@ -248,11 +248,8 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
     return e;
 }
 
-static enum err blocks_around(struct search_ctx *ctx, const struct engine_query *q,
-                              const struct search_coverage *coverage, struct blocks_set *ret);
-
 /* All parts of the split traces: the ingesters' first; what they had published by then is read from the blocks. */
-static enum err split_gather(struct search_ctx *ctx, const struct search_ids *ids,
+enum err search_split_gather(struct search_ctx *ctx, const struct search_ids *ids,
                              const struct engine_query *q, struct head *scratch)
 {
     struct search_coverage coverage = {0};
@@ -268,7 +265,7 @@ static enum err split_gather(struct search_ctx *ctx, const struct search_ids *id
         ctx->missing = ctx->missing > missing ? ctx->missing : missing;
     }
     if (e == ERR_OK)
-        e = blocks_around(ctx, q, &coverage, &set);
+        e = search_blocks_around(ctx, q, &coverage, &set);
     if (e == ERR_OK)
         e = search_gather_blocks(ctx, &set, ids->ids, ids->count, scratch);
     blocks_give(&set);
@@ -288,7 +285,7 @@ static enum err search_split(struct search_ctx *ctx, const struct search_ids *id
     enum err e = search_scratch_new(ctx, &scratch);
     if (e != ERR_OK)
         return e;
-    e = split_gather(ctx, ids, q, scratch);
+    e = search_split_gather(ctx, ids, q, scratch);
     whole.exclude = NULL;
     whole.exclude_count = 0;
     if (e == ERR_OK)
@@ -310,7 +307,7 @@ static enum err search_live(struct search_ctx *ctx, struct slice text, const str
     struct buf request;
 
     buf_init(&request, SEARCH_REQUEST_BYTES_MAX);
-    messages_search_request(&request, slice_str(ctx->tenant), text, q, time_left(ctx));
+    messages_search_request(&request, slice_str(ctx->tenant), text, q, search_time_left(ctx));
     enum err e = search_ask(ctx, RPC_SEARCH, &request, &f);
     if (e != ERR_OK)
         return e;
@@ -339,7 +336,7 @@ static void result_exclude(struct search_result *r, const struct search_ids *ids
 }
 
 /* The blocks that may hold a part of a trace in the window. */
-static enum err blocks_around(struct search_ctx *ctx, const struct engine_query *q,
+enum err search_blocks_around(struct search_ctx *ctx, const struct engine_query *q,
                               const struct search_coverage *coverage, struct blocks_set *ret)
 {
     uint64_t start, end;
@@ -350,7 +347,7 @@ static enum err blocks_around(struct search_ctx *ctx, const struct engine_query 
 }
 
 /* Traces that lie in several places, as far as can be known before the ingesters are asked; `ret_flagged`: those that may. */
-static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
+enum err search_split_find(struct search_ctx *ctx, const struct engine_query *q,
                            struct blocks_set *set, struct search_ids *ids,
                            struct search_ids *ret_flagged)
 {
@@ -361,7 +358,7 @@ static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
         &end); /* a flagged part outside of the window may belong to one in it that is not flagged */
     enum err e = flagged_live(ctx, start, end, ids);
     if (e == ERR_OK)
-        e = blocks_around(ctx, q, &(struct search_coverage){0}, set);
+        e = search_blocks_around(ctx, q, &(struct search_coverage){0}, set);
     if (e == ERR_OK)
         e = flagged_blocks(ctx, set, ids);
     for (uint32_t i = 0; i < ids->count && e == ERR_OK; i++)
@@ -372,7 +369,7 @@ static enum err split_find(struct search_ctx *ctx, const struct engine_query *q,
 }
 
 /* With blocks that came, or were told of, while the ingesters were being asked: what they flag, and what was flagged before, may lie in several places now. */
-static enum err split_update(struct search_ctx *ctx, const struct blocks_set *before,
+enum err search_split_update(struct search_ctx *ctx, const struct blocks_set *before,
                              const struct blocks_set *now, const struct search_ids *flagged,
                              struct search_ids *ids)
 {
@@ -434,16 +431,16 @@ enum err search_run(struct search_ctx *ctx, struct slice text, const struct engi
     assert(q->exclude_count == 0);
     if (parts == NULL)
         return arena_err(ctx->arena);
-    enum err e = split_find(ctx, q, &before, &ids, &flagged);
+    enum err e = search_split_find(ctx, q, &before, &ids, &flagged);
     part.exclude = ids.ids;
     part.exclude_count = ids.count;
     if (e == ERR_OK)
         e = search_live(ctx, text, &part, parts, &coverage.list, &coverage.count);
     if (e == ERR_OK)
-        e = blocks_around(ctx, q, &coverage, &now);
+        e = search_blocks_around(ctx, q, &coverage, &now);
     ctx->missing += now.unreadable;
     if (e == ERR_OK)
-        e = split_update(ctx, &before, &now, &flagged, &ids);
+        e = search_split_update(ctx, &before, &now, &flagged, &ids);
     if (e == ERR_OK)
         e = search_finish(ctx, q, &ids, &now, parts, coverage.count, ret);
     blocks_give(&before);

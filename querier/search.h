@@ -10,6 +10,7 @@
 #define VIVACE_QUERIER_SEARCH_H
 
 #include "common/query/engine.h"
+#include "common/query/metrics_query.h"
 #include "common/ring/members.h"
 #include "querier/blocks.h"
 
@@ -28,6 +29,17 @@ struct search_ctx {
 /* `text`: the query's text, for the ingesters; q: the same, bound here (exclude is filled in by the search). */
 MUST_CHECK enum err search_run(struct search_ctx *ctx, struct slice text,
                                const struct engine_query *q, struct search_result *ret);
+
+/* TraceQL metrics: the parts of all leaves of a query (common/query/metrics_query.h), in the arena.  ERR_TOO_LARGE: too many series. */
+struct search_metrics_query {
+    struct slice text; /* for the ingesters */
+    const struct ql_metrics *const *leaves;
+    uint32_t leaf_count;
+    struct metrics_window window;
+    uint32_t exemplars;
+};
+MUST_CHECK enum err search_metrics(struct search_ctx *ctx, const struct search_metrics_query *q,
+                                   struct metrics_part **ret_parts, struct result_stats *ret_stats);
 
 /* All spans of a trace, from everywhere, copies left out, as one OTLP request in the arena; empty when it is nowhere. */
 MUST_CHECK enum err search_trace(struct search_ctx *ctx, struct trace_id id,

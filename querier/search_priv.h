@@ -53,6 +53,24 @@ MUST_CHECK enum err search_gather_live(struct search_ctx *ctx, const struct trac
 MUST_CHECK enum err search_gather_blocks(struct search_ctx *ctx, const struct blocks_set *set,
                                          const struct trace_id *ids, uint32_t count,
                                          struct head *scratch);
+/* search.c.  Of q they look at the window alone. */
+/* The blocks that may hold a part of a trace in the window. */
+MUST_CHECK enum err search_blocks_around(struct search_ctx *ctx, const struct engine_query *q,
+                                         const struct search_coverage *coverage,
+                                         struct blocks_set *ret);
+/* Traces that lie in several places, as far as can be known before the ingesters are asked; `ret_flagged`: those that may. */
+MUST_CHECK enum err search_split_find(struct search_ctx *ctx, const struct engine_query *q,
+                                      struct blocks_set *set, struct search_ids *ids,
+                                      struct search_ids *ret_flagged);
+/* With blocks that came while the ingesters were being asked. */
+MUST_CHECK enum err search_split_update(struct search_ctx *ctx, const struct blocks_set *before,
+                                        const struct blocks_set *now,
+                                        const struct search_ids *flagged, struct search_ids *ids);
+/* All parts of the split traces. */
+MUST_CHECK enum err search_split_gather(struct search_ctx *ctx, const struct search_ids *ids,
+                                        const struct engine_query *q, struct head *scratch);
+int64_t search_time_left(const struct search_ctx *ctx);
+
 MUST_CHECK enum err search_scratch_new(struct search_ctx *ctx, struct head **ret);
 bool search_is_over(const struct search_ctx *ctx);
 

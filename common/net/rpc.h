@@ -30,7 +30,8 @@ enum rpc_method {
     RPC_FLAGGED = 32,
     RPC_TAG_NAMES = 33,
     RPC_TAG_VALUES = 34,
-    RPC_HAS_TRACES = 35 /* TraceRequest -> FlaggedReply: an id once for each head that has it */
+    RPC_HAS_TRACES = 35,   /* TraceRequest -> FlaggedReply: an id once for each head that has it */
+    RPC_METRICS_QUERY = 36 /* MetricsRequest -> MetricsReply: TraceQL metrics */
 };
 
 /* The frame, also for fuzzers: writes the header before a payload given in parts; reads and checks one.  Errors of reading: ERR_CORRUPT. */

@@ -61,8 +61,17 @@ static const char *of_pipeline(const struct ql_pipeline *p)
     return NULL;
 }
 
-/* Hints: of those that an engine must heed, searches know most_recent alone, and the newest are what they give anyway. */
+static const char *of_metrics(const struct ql_metrics *m)
+{
+    if (m->op == QL_OP_NONE)
+        return m->pipeline == NULL ? NULL : of_pipeline(m->pipeline);
+    const char *left = of_metrics(m->left);
+    return left != NULL ? left : of_metrics(m->right);
+}
+
+/* Hints: of those that an engine must heed, searches know most_recent alone, and the newest are what they give anyway; metrics are
+ * counted from all spans, so that samples and their scaling have nothing to do. */
 const char *ql_unsupported(const struct ql_query *q)
 {
-    return q->metrics != NULL ? "TraceQL metrics are not supported yet" : of_pipeline(q->pipeline);
+    return q->metrics != NULL ? of_metrics(q->metrics) : of_pipeline(q->pipeline);
 }

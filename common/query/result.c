@@ -35,7 +35,7 @@ enum { SCOPE_NAMES = 1 };
 enum { VALUES_VALUES = 1, VALUES_IS_CUT, VALUES_STATS };
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
-static void pack_value(struct buf *out, uint32_t field, struct value v)
+void result_value_pack(struct buf *out, uint32_t field, struct value v)
 {
     size_t mark = pb_begin(out, field);
 
@@ -46,19 +46,19 @@ static void pack_value(struct buf *out, uint32_t field, struct value v)
         pb_bytes(out, VALUE_S, v.s);
     else if (value_is_array(v))
         for (uint32_t i = 0; i < v.array.count; i++)
-            pack_value(out, VALUE_ITEMS, v.array.items[i]);
+            result_value_pack(out, VALUE_ITEMS, v.array.items[i]);
     else if (v.type != VALUE_NIL)
         pb_varint(out, VALUE_I, zigzag(v.i));
     pb_end(out, mark);
 }
 
-static void pack_attributes(struct buf *out, uint32_t field, const struct result_attribute *list,
+void result_attributes_pack(struct buf *out, uint32_t field, const struct result_attribute *list,
                             uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         size_t mark = pb_begin(out, field);
         pb_bytes(out, ATTRIBUTE_KEY, list[i].key);
-        pack_value(out, ATTRIBUTE_VALUE, list[i].value);
+        result_value_pack(out, ATTRIBUTE_VALUE, list[i].value);
         pb_end(out, mark);
     }
 }
@@ -74,11 +74,11 @@ static void pack_spanset(struct buf *out, const struct result_spanset *s)
         pb_bytes(out, SPAN_NAME, span->name);
         pb_fixed64(out, SPAN_START, span->start_ns);
         pb_fixed64(out, SPAN_DURATION, span->duration_ns);
-        pack_attributes(out, SPAN_ATTRIBUTES, span->attributes, span->attribute_count);
+        result_attributes_pack(out, SPAN_ATTRIBUTES, span->attributes, span->attribute_count);
         pb_end(out, span_mark);
     }
     pb_varint(out, SPANSET_MATCHED, s->matched);
-    pack_attributes(out, SPANSET_ATTRIBUTES, s->attributes, s->attribute_count);
+    result_attributes_pack(out, SPANSET_ATTRIBUTES, s->attributes, s->attribute_count);
     pb_end(out, mark);
 }
 
@@ -139,7 +139,7 @@ void tag_names_pack(struct buf *out, const struct tag_names *r)
 void tag_values_pack(struct buf *out, const struct tag_values *r)
 {
     for (uint32_t i = 0; i < r->count; i++)
-        pack_value(out, VALUES_VALUES, r->values[i]);
+        result_value_pack(out, VALUES_VALUES, r->values[i]);
     pb_varint(out, VALUES_IS_CUT, r->is_cut);
     pack_stats(out, VALUES_STATS, &r->stats);
 }
@@ -245,7 +245,12 @@ static enum err unpack_value(struct arena *a, struct slice message, bool is_elem
     return arena_err(a);
 }
 
-static enum err unpack_attribute(struct arena *a, struct slice message,
+enum err result_value_unpack(struct arena *a, struct slice message, struct value *ret)
+{
+    return unpack_value(a, message, false, ret);
+}
+
+enum err result_attribute_unpack(struct arena *a, struct slice message,
                                  struct result_attribute *ret)
 {
     struct reader r = reader_of(message);
@@ -284,7 +289,7 @@ static enum err unpack_span(struct arena *a, struct slice message, struct result
         } else if (f.number == SPAN_DURATION && f.wire == WIRE_FIXED64) {
             ret->duration_ns = f.number_value;
         } else if (f.number == SPAN_ATTRIBUTES && f.wire == WIRE_BYTES) {
-            err = unpack_attribute(a, f.bytes, &ret->attributes[ret->attribute_count++]);
+            err = result_attribute_unpack(a, f.bytes, &ret->attributes[ret->attribute_count++]);
         }
     }
     if (err == ERR_OK && !has_id)
@@ -312,7 +317,7 @@ static enum err unpack_spanset(struct arena *a, struct slice message, struct res
         else if (f.number == SPANSET_SPANS && f.wire == WIRE_BYTES)
             err = unpack_span(a, f.bytes, &ret->spans[ret->span_count++]);
         else if (f.number == SPANSET_ATTRIBUTES && f.wire == WIRE_BYTES)
-            err = unpack_attribute(a, f.bytes, &ret->attributes[ret->attribute_count++]);
+            err = result_attribute_unpack(a, f.bytes, &ret->attributes[ret->attribute_count++]);
     }
     return err;
 }

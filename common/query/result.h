@@ -83,7 +83,13 @@ struct tag_values {
     struct result_stats stats;
 };
 
-/* Between our processes: protobuf (proto/query.proto). */
+/* Between our processes: protobuf (proto/query.proto).  What is unpacked lives in the arena. */
+void result_value_pack(struct buf *out, uint32_t field, struct value v);
+MUST_CHECK enum err result_value_unpack(struct arena *a, struct slice message, struct value *ret);
+void result_attributes_pack(struct buf *out, uint32_t field, const struct result_attribute *list,
+                            uint32_t count);
+MUST_CHECK enum err result_attribute_unpack(struct arena *a, struct slice message,
+                                            struct result_attribute *ret);
 void search_result_pack(struct buf *out, const struct search_result *r);
 MUST_CHECK enum err search_result_unpack(struct arena *a, struct slice bytes,
                                          struct search_result *ret);

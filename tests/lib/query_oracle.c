@@ -786,3 +786,19 @@ bool query_oracle_same_trace(const struct fake_data *d, uint32_t trace, const st
         all += d->spans[i].trace == trace;
     return spans == all;
 }
+
+struct value query_oracle_value(struct arena *arena, const struct fake_data *d,
+                                const struct ql_attribute *at, uint32_t span)
+{
+    const struct ql_expr x = {.kind = QL_EXPR_ATTRIBUTE, .attribute = *at};
+
+    A = arena;
+    return oracle_one(d, &x, span);
+}
+
+bool query_oracle_matches(struct arena *arena, const struct fake_data *d, const struct ql_expr *x,
+                          uint32_t span)
+{
+    A = arena;
+    return oracle_matches(d, x, span);
+}

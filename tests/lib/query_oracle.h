@@ -30,6 +30,11 @@ void query_oracle_trace(struct arena *a, const struct fake_data *d, const struct
 int query_oracle_root(const struct fake_data *d, uint32_t trace); /* index of the span, -1: none */
 void query_oracle_times(const struct fake_data *d, uint32_t trace, uint64_t *ret_min,
                         uint64_t *ret_max);
+/* The value of an attribute, of the first event or link. */
+struct value query_oracle_value(struct arena *a, const struct fake_data *d,
+                                const struct ql_attribute *at, uint32_t span);
+bool query_oracle_matches(struct arena *a, const struct fake_data *d, const struct ql_expr *x,
+                          uint32_t span);
 bool query_oracle_same(struct value a, struct value b); /* floats nearly */
 /* Whether an answer says of a trace what the oracle does; spss: spans per spanset, 0 as by default. */
 bool query_oracle_same_trace(const struct fake_data *d, uint32_t trace, const struct osets *o,
