@@ -33,14 +33,18 @@ static uint32_t numbers(struct eval *e, const struct eval_node *argument,
     return n;
 }
 
+/* Of 3 and 3.0 the int, whichever came first. */
 static struct value extreme(const struct value *v, uint32_t n, enum ql_op op)
 {
     struct value best = v[0];
 
-    for (uint32_t i = 1; i < n; i++)
-        if (eval_value_binary(op, v[i], best, NULL).i != 0 ||
-            (best.type == VALUE_FLOAT && isnan(best.f)))
+    for (uint32_t i = 1; i < n; i++) {
+        bool is_better = eval_value_binary(op, v[i], best, NULL).i != 0 ||
+                         (best.type == VALUE_FLOAT && isnan(best.f));
+        bool is_tie = v[i].type < best.type && number(v[i]) == number(best);
+        if (is_better || is_tie)
             best = v[i];
+    }
     return best;
 }
 

@@ -51,6 +51,32 @@ static void make_apart(struct fake_data *d, uint32_t i)
     }
 }
 
+/* Three of four chunks: every parent is there, and every trace has a root.  Of traces that may have more elsewhere there can be too many for one search. */
+static void make_whole(struct fake_data *d, uint32_t trace)
+{
+    static const struct span_id none;
+    bool has_root = false;
+
+    for (uint32_t i = 0; i < d->span_count; i++) {
+        struct fake_span *s = &d->spans[i];
+        bool has_parent = false;
+        if (s->trace != trace)
+            continue;
+        for (uint32_t k = 0; k < d->span_count; k++)
+            has_parent |= d->spans[k].trace == trace &&
+                          memcmp(d->spans[k].id.b, s->parent.b, SPAN_ID_BYTES) == 0;
+        if (!has_parent)
+            s->parent = none;
+        has_root |= memcmp(s->parent.b, none.b, SPAN_ID_BYTES) == 0;
+    }
+    for (uint32_t i = 0; i < d->span_count && !has_root; i++) {
+        if (d->spans[i].trace == trace) {
+            d->spans[i].parent = none;
+            has_root = true;
+        }
+    }
+}
+
 /* A few traces, a function of the seed and the number.  No two spans are equal, or have both id and start in common. */
 static struct fake_data *chunk(uint32_t number, struct arena *a)
 {
@@ -61,6 +87,8 @@ static struct fake_data *chunk(uint32_t number, struct arena *a)
     for (uint32_t t = 0; t < d->trace_count; t++) {
         be32_write(d->traces[t].b, (uint32_t)rng_u64(&r));
         be32_write(d->traces[t].b + 4, number);
+        if (number % 4 != 1)
+            make_whole(d, t);
     }
     for (uint32_t i = 0; i < d->span_count; i++) {
         struct fake_span *s = &d->spans[i];

@@ -599,7 +599,8 @@ static struct value oracle_aggregate(const struct fake_data *d, const struct ql_
         sum += v.type == VALUE_FLOAT ? 0 : v.i;
         real += num(v);
         bool is_better = s->aggregate == QL_MIN ? num(v) < num(best) : num(v) > num(best);
-        if (best.type == VALUE_NIL || is_better || isnan(num(best)))
+        bool is_tie = v.type < best.type && num(v) == num(best); /* of 3 and 3.0 the int */
+        if (best.type == VALUE_NIL || is_better || is_tie || isnan(num(best)))
             best = v;
     }
     if (s->aggregate == QL_COUNT)
