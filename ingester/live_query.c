@@ -252,7 +252,7 @@ static enum err run_tag_names(struct query *q)
     struct ql_expr *filter = NULL;
     struct tag_names result = {0}, *parts = ARENA_ARRAY(q->arena, struct tag_names, q->view.count);
     enum err e =
-        q->m.text.len > 0 ? ql_parse_lenient(q->arena, q->m.text, &filter) : arena_err(q->arena);
+        q->m.text.len > 0 ? ql_parse_tag_filter(q->arena, q->m.text, &filter) : arena_err(q->arena);
 
     for (uint32_t i = 0; i < q->view.count && e == ERR_OK; i++) {
         struct segment *s = NULL;
@@ -286,7 +286,7 @@ static enum err run_tag_values(struct query *q)
     if (e == ERR_OK && !q->m.any_scope)
         e = ql_parse_attribute(q->arena, q->m.tag, &tag);
     if (e == ERR_OK && q->m.text.len > 0)
-        e = ql_parse_lenient(q->arena, q->m.text, &filter);
+        e = ql_parse_tag_filter(q->arena, q->m.text, &filter);
     for (uint32_t i = 0; i < q->view.count && e == ERR_OK; i++) {
         struct segment *s = NULL;
         e = head_segment(q->view.items[i].head, &q->l->budget, &s);

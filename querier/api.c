@@ -34,9 +34,9 @@ const struct api_route *api_route(struct slice path, struct slice *ret_argument)
             !has_suffix(path, r->suffix))
             continue;
         struct slice argument = slice_sub(path, prefix.len, path.len - strlen(r->suffix));
-        /* A trace id is one segment and not empty; a tag name may be anything. */
-        if (r->suffix[0] == '\0' &&
-            (argument.len == 0 || memchr(argument.ptr, '/', argument.len) != NULL))
+        /* Not empty; a trace id is one segment, a tag name may be anything. */
+        if (argument.len == 0 ||
+            (r->suffix[0] == '\0' && memchr(argument.ptr, '/', argument.len) != NULL))
             continue;
         *ret_argument = argument;
         return r;

@@ -14,14 +14,29 @@ static enum err query_parse(struct api_request *r, struct slice q, struct ql_que
         return err_detail_set(detail, ERR_INVALID, "invalid TraceQL query: %s", why.text);
     if (e != ERR_OK)
         return e;
-    if ((*ret)->metrics != NULL)
-        return err_detail_set(
-            detail, ERR_INVALID,
-            "invalid TraceQL query: a metrics query can not be searched, ask /api/metrics/query_range");
     unsupported = ql_unsupported(*ret);
     if (unsupported != NULL)
         return err_detail_set(detail, ERR_UNSUPPORTED, "%s", unsupported);
     return ERR_OK;
+}
+
+/* Of a metrics query the spans are found that it counts; its text is made anew for the ingesters. */
+static enum err pipeline_of(struct api_request *r, struct ql_query *ql, struct ql_query *ret,
+                            struct slice *text, struct err_detail *detail)
+{
+    struct buf b;
+
+    if (ql->metrics->pipeline == NULL)
+        return err_detail_set(
+            detail, ERR_INVALID,
+            "invalid TraceQL query: arithmetic between metrics can not be searched, ask /api/metrics/query_range");
+    *ret = (struct ql_query){.pipeline = ql->metrics->pipeline};
+    buf_init(&b, QL_TEXT_BYTES_MAX * 4);
+    ql_dump(&b, ret);
+    *text = arena_dup(r->search.arena, buf_slice(&b));
+    enum err e = buf_err(&b);
+    buf_release(&b);
+    return e != ERR_OK ? e : arena_err(r->search.arena);
 }
 
 enum err api_search(struct api_request *r, struct api_answer *answer,
@@ -34,8 +49,13 @@ enum err api_search(struct api_request *r, struct api_answer *answer,
     enum err e = params_search(r->search.arena, r->config, r->query, r->now_ns, &p, reterr_detail);
     if (e == ERR_OK && p.q.len != 0)
         e = query_parse(r, p.q, &ql, reterr_detail);
-    if (e == ERR_OK && (ql == NULL || !ql_is_never(ql))) {
-        struct engine_query q = {.ql = ql,
+    struct ql_query pipeline, *searched = ql;
+    if (e == ERR_OK && ql != NULL && ql->metrics != NULL) {
+        e = pipeline_of(r, ql, &pipeline, &p.q, reterr_detail);
+        searched = &pipeline;
+    }
+    if (e == ERR_OK && (searched == NULL || !ql_is_never(searched))) {
+        struct engine_query q = {.ql = searched,
                                  .tags = p.tags,
                                  .tag_count = p.tag_count,
                                  .min_duration_ns = p.min_duration_ns,

@@ -1,5 +1,6 @@
 /* Tag names and tag values, v1 and v2. */
 #include "common/net/http_server.h"
+#include "common/query/ql.h"
 #include "querier/answers.h"
 #include "querier/api.h"
 #include "querier/params.h"
@@ -32,6 +33,25 @@ static unsigned scope_bits(struct slice scope, bool none_has_intrinsics)
     return 0; /* "trace" has no attributes of its own */
 }
 
+/* With conditions, as recorded: every span has a service; events and links are listed only when they are asked for. */
+static enum err names_filtered(struct api_request *r, const struct params_tags *p, unsigned *scopes,
+                               struct tag_names *names)
+{
+    struct slice service = SLICE_LIT("service.name");
+    struct tag_names parts[2] = {*names, {.counts = {0}}};
+    struct ql_expr *filter = NULL;
+    enum err e = p->q.len == 0 ? ERR_OK : ql_parse_tag_filter(r->search.arena, p->q, &filter);
+
+    if (e != ERR_OK || filter == NULL)
+        return e;
+    ql_expr_release(filter);
+    if (p->scope.len == 0 || slice_eq_str(p->scope, "none"))
+        *scopes &= ~(1u << TAGS_EVENT | 1u << TAGS_LINK);
+    parts[1].names[TAGS_RESOURCE] = &service;
+    parts[1].counts[TAGS_RESOURCE] = 1;
+    return tag_names_merge(r->search.arena, parts, 2, p->limit, names);
+}
+
 static enum err names_find(struct api_request *r, unsigned *ret_scopes, bool none_has_intrinsics,
                            struct tag_names *ret, struct err_detail *detail)
 {
@@ -43,7 +63,8 @@ static enum err names_find(struct api_request *r, unsigned *ret_scopes, bool non
     *ret_scopes = scope_bits(p.scope, none_has_intrinsics);
     if ((*ret_scopes & ~(unsigned)ANSWERS_INTRINSIC) == 0)
         return ERR_OK; /* nothing to read */
-    return search_tag_names(&r->search, p.q, p.window.start_ns, p.window.end_ns, p.limit, ret);
+    e = search_tag_names(&r->search, p.q, p.window.start_ns, p.window.end_ns, p.limit, ret);
+    return e == ERR_OK ? names_filtered(r, &p, ret_scopes, ret) : e;
 }
 
 enum err api_tags_v1(struct api_request *r, struct api_answer *answer,

@@ -240,7 +240,7 @@ static enum err duration_param(struct arena *a, struct slice query, const char *
                               "invalid %s: time: %s duration \"" SLICE_FMT "\"", name,
                               is_number ? "missing unit in" : "invalid", SLICE_ARG(text));
     }
-    *ret = ns < 0 ? 0 : (uint64_t)ns; /* a negative one is no bound, as in Tempo */
+    *ret = ns < 0 ? UINT64_MAX : (uint64_t)ns; /* a negative one is beyond all, as in Tempo */
     return ERR_OK;
 }
 

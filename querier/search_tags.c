@@ -93,7 +93,7 @@ enum err search_tag_names(struct search_ctx *ctx, struct slice filter, uint64_t 
 {
     struct names_work w = {.ctx = ctx, .start_ns = start_ns, .end_ns = end_ns};
     struct ql_expr *expr = NULL;
-    enum err e = filter.len == 0 ? ERR_OK : ql_parse_lenient(ctx->arena, filter, &expr);
+    enum err e = filter.len == 0 ? ERR_OK : ql_parse_tag_filter(ctx->arena, filter, &expr);
 
     if (e != ERR_OK)
         return e;
@@ -169,7 +169,7 @@ enum err search_tag_values(struct search_ctx *ctx, const struct search_values_op
                             .limit = o->limit,
                             .any_scope = o->any_scope};
     struct ql_expr *expr = NULL;
-    enum err e = o->filter.len == 0 ? ERR_OK : ql_parse_lenient(ctx->arena, o->filter, &expr);
+    enum err e = o->filter.len == 0 ? ERR_OK : ql_parse_tag_filter(ctx->arena, o->filter, &expr);
 
     if (e != ERR_OK)
         return e;

@@ -341,6 +341,16 @@ static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any
     return err != ERR_OK ? err : arena_err(e->a);
 }
 
+static void drop_empty(struct distinct *d)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < d->count; i++)
+        if (d->list[i].type != VALUE_STRING || d->list[i].s.len != 0)
+            d->list[n++] = d->list[i];
+    d->count = n;
+}
+
 static enum err copy_values(const struct distinct *d, uint32_t limit, struct arena *a,
                             struct tag_values *out)
 {
@@ -378,8 +388,11 @@ enum err engine_tag_values(struct segment *s, const struct ql_attribute *tag, bo
         err = collect(&e, tag, any_scope, &p, &d);
     if (err == ERR_OK && any_scope)
         err = as_texts(&scratch, &d);
+    bool is_scope = tag->intrinsic == QL_I_SCOPE_NAME || tag->intrinsic == QL_I_SCOPE_VERSION;
     if (err == ERR_OK) {
         distinct_squeeze(&d);
+        if (filter != NULL && is_scope) /* as recorded */
+            drop_empty(&d);
         err = copy_values(&d, limit, a, &out);
     }
     arena_release(&scratch);

@@ -39,6 +39,9 @@ MUST_CHECK enum err ql_check(struct arena *a, struct ql_query *q, struct err_det
  * *ret is NULL when there is no condition left; free its regexes with ql_expr_release.  Only a limit can fail. */
 MUST_CHECK enum err ql_parse_lenient(struct arena *a, struct slice text, struct ql_expr **ret);
 
+/* The same for the tag routes, as recorded of Tempo: a condition on an attribute without a scope makes all count as true. */
+MUST_CHECK enum err ql_parse_tag_filter(struct arena *a, struct slice text, struct ql_expr **ret);
+
 /* An attribute in TraceQL spelling, alone: ".service.name", "resource.a", "span:name", "status", "http.method" (dotless).  ERR_INVALID else. */
 MUST_CHECK enum err ql_parse_attribute(struct arena *a, struct slice text,
                                        struct ql_attribute *ret);

@@ -170,3 +170,30 @@ enum err ql_parse_lenient(struct arena *a, struct slice text, struct ql_expr **r
     *ret = e;
     return ERR_OK;
 }
+
+/* Deep to the left, less so to the right. */
+static bool names_unscoped(const struct ql_expr *e)
+{
+    for (; e != NULL; e = e->left) {
+        if (e->kind == QL_EXPR_ATTRIBUTE)
+            return e->attribute.intrinsic == QL_I_NONE && e->attribute.scope == QL_SCOPE_NONE;
+        if (e->right != NULL && names_unscoped(e->right))
+            return true;
+    }
+    return false;
+}
+
+enum err ql_parse_tag_filter(struct arena *a, struct slice text, struct ql_expr **ret)
+{
+    struct ql_expr *e = NULL;
+    enum err err = ql_parse_lenient(a, text, &e);
+
+    if (err != ERR_OK)
+        return err;
+    if (names_unscoped(e)) {
+        ql_expr_release(e);
+        e = NULL;
+    }
+    *ret = e;
+    return ERR_OK;
+}

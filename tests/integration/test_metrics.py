@@ -192,6 +192,9 @@ def test_live(tmp_path, base):
             assert all("exemplars" not in s for s in ask(c, q, base, **params)["series"])
         cut = ask(c, "{} | rate() by(span.bytes)", base, maxSeries=2)
         assert len(cut["series"]) == 2 and cut["status"] == "PARTIAL" and "maximum series limit of 2" in cut["message"]
+        now = {"start": base // 10**9, "end": base // 10**9 + 400, "limit": 1000}
+        hits = [sorted(t["traceID"] for t in c.search(q, **now)) for q in ("{ status = error }", "{ status = error } | rate() by(name)")]
+        assert hits[0] == hits[1] and hits[0]  # a metrics query, searched: the spans that it counts
         status, _, body = c.api("/api/metrics/query_range", q="{} | rate() by(", start=1, end=2, step="1s")
         assert status == 400 and b"parse error" in body
     finally:

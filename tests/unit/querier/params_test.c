@@ -152,6 +152,9 @@ static void test_search_values(void **state)
     assert_true(slice_eq_str(p.q, "{}"));
     assert_int_equal(p.min_duration_ns, 0); /* of tag searches only */
     assert_int_equal(p.window.end_ns - p.window.start_ns, 300 * NS_PER_S);
+    assert_int_equal(
+        params_search(&arena, &config, SLICE_LIT(W "minDuration=-1s"), NOW_NS, &p, NULL), ERR_OK);
+    assert_true(p.min_duration_ns == UINT64_MAX); /* nothing is that long */
 }
 
 /* A window whose end is cut below its start finds nothing; it is no mistake. */

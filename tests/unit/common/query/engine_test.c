@@ -589,6 +589,8 @@ static void test_tag_values(void **state)
     assert_string_equal(values_of("event:name", false, NULL, 0), "`exception` `retry`");
     assert_string_equal(values_of("event:name", false, filter("{ kind = client }"), 0), "");
     assert_string_equal(values_of("instrumentation:name", false, NULL, 0), "`` `sql`");
+    assert_string_equal(values_of("instrumentation:name", false, filter("{ duration >= 0s }"), 0),
+                        "`sql`");
     assert_string_equal(values_of("duration", false, NULL, 0), "");
     assert_string_equal(values_of("span.flag", false, filter("{ kind = client }"), 0), "true");
     assert_string_equal(values_of("status", true, NULL, 0),

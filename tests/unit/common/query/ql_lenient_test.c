@@ -159,10 +159,39 @@ static void test_budget(void **state)
     arena_release(&a);
 }
 
+/* The tag routes: one attribute without a scope, and nothing is asked. */
+static void test_tag_filter(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_some;
+    } filters[] = {{"{ span.a = 1 }", true},
+                   {"{ name = \"x\" && !(resource.a > 1) }", true},
+                   {"{ .a = 1 }", false},
+                   {"{ http.method = \"x\" }", false},
+                   {"{ span.a = 1 && (name = \"y\" || !(1 + .b > 2)) }", false},
+                   {"{ span.a = 1 && .b = }", true},
+                   {"{ .a =~ \"x\" && span.b =~ \"y\" }", false},
+                   {"{}", false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
+        struct ql_expr *e = NULL;
+        struct arena a;
+        arena_init(&a, NULL);
+        assert_int_equal(ql_parse_tag_filter(&a, slice_str(filters[i].text), &e), ERR_OK);
+        if ((e != NULL) != filters[i].is_some)
+            fail_msg("%s", filters[i].text);
+        ql_expr_release(e);
+        arena_release(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_limits),
-                                       cmocka_unit_test(test_budget)};
+                                       cmocka_unit_test(test_budget),
+                                       cmocka_unit_test(test_tag_filter)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
