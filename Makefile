@@ -125,6 +125,12 @@ $(O)/wrong/ingester: ingester/commit.c $(O)/ingester/main.c.o $(O)/libingester.a
 	$(Q)$(CC) $(CFLAGS) -DVIVACE_WRONG_ACK_BEFORE_SYNC -c $< -o $@.commit.o
 	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $(O)/ingester/main.c.o $@.commit.o $(O)/libingester.a $(O)/libcommon.a $(LIBS)
 
+# And one that dies of spans with a mark in them, as if a bug were there.
+$(O)/wrong/mortal/ingester: ingester/tally.c $(O)/ingester/main.c.o $(O)/libingester.a $(O)/libcommon.a
+	@mkdir -p $(dir $@)
+	$(Q)$(CC) $(CFLAGS) -DVIVACE_WRONG_DEATH_BY_MARK -c $< -o $@.tally.o
+	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $(O)/ingester/main.c.o $@.tally.o $(O)/libingester.a $(O)/libcommon.a $(LIBS)
+
 # --- tests: one binary a file; a test may include anything, so every room's library is there -------
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 

@@ -1,7 +1,9 @@
 #include "common/codec/otlp.h"
 #include "common/codec/otlp_write.h"
 #include "common/obs/log.h"
-#include "ingester/core_priv.h"
+#include "ingester/recall.h"
+#include "ingester/tally.h"
+#include "ingester/trial.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,110 +17,6 @@ enum {
     HEAD_BYTES_PER_OTLP_BYTE = 3, /* generous: measured below 1 */
     HEAD_SLACK_BYTES = 2 << 20    /* chunks that columns begin */
 };
-
-/* One trace of a push: how much comes, and whether it is refused. */
-struct tally {
-    struct trace_id id;
-    uint32_t spans;
-    enum push_reason reason; /* 0: taken */
-    uint64_t bytes;
-    bool is_used;
-};
-
-struct tallies {
-    struct tally *slots;
-    size_t mask;
-    uint32_t traces, refused;
-};
-
-static struct tally *tally_of(struct tallies *t, struct trace_id id)
-{
-    size_t at = trace_id_hash(id) & t->mask;
-
-    while (t->slots[at].is_used && !trace_id_eq(t->slots[at].id, id))
-        at = (at + 1) & t->mask;
-    return &t->slots[at];
-}
-
-/* Counts the spans and bytes of each trace; spans without a sound id are left to the head, which counts them. */
-static enum err tally_push(struct arena *a, struct slice payload, struct tallies *ret)
-{
-    struct otlp_iter it;
-    struct slice span;
-    size_t spans = 0, slots = 8;
-    struct tally *last = NULL;
-
-    otlp_iter_init(&it, payload);
-    while (otlp_next_span(&it, &span))
-        spans++;
-    while (slots < spans * 2)
-        slots *= 2;
-    *ret = (struct tallies){.slots = ARENA_ARRAY(a, struct tally, slots), .mask = slots - 1};
-    if (ret->slots == NULL)
-        return arena_err(a);
-    otlp_iter_init(&it, payload);
-    while (otlp_next_span(&it, &span)) {
-        struct trace_id id;
-        if (trace_id_from_wire(otlp_span_trace_id(span), &id) != ERR_OK)
-            continue;
-        if (last == NULL || !trace_id_eq(last->id, id))
-            last = tally_of(ret, id);
-        if (!last->is_used) {
-            *last = (struct tally){.id = id, .is_used = true};
-            ret->traces++;
-        }
-        last->spans++;
-        last->bytes += span.len;
-    }
-    return ERR_OK;
-}
-
-static void judge(struct core *c, struct head *head, struct tallies *t)
-{
-    uint64_t bytes_max = c->config->max_bytes_per_trace;
-    uint64_t traces_max = (uint64_t)c->config->max_traces_per_user, traces = 0;
-    struct head_stats stats;
-
-    if (traces_max > 0) {
-        head_stats(head, &stats);
-        traces = stats.traces;
-    }
-    for (size_t i = 0; i <= t->mask; i++) {
-        struct tally *one = &t->slots[i];
-        if (!one->is_used)
-            continue;
-        uint64_t have = bytes_max > 0 || traces_max > 0 ? head_trace_bytes(head, one->id) : 0;
-        if (bytes_max > 0 && have + one->bytes > bytes_max)
-            one->reason = PUSH_TRACE_TOO_LARGE;
-        else if (traces_max > 0 && have == 0 && traces >= traces_max)
-            one->reason = PUSH_LIVE_TRACES_EXCEEDED;
-        else if (have == 0)
-            traces++;
-        t->refused += one->reason != 0;
-    }
-}
-
-static enum err refuse(struct core *c, struct push *p, const struct tallies *t)
-{
-    p->refused = calloc(t->refused, sizeof *p->refused);
-    if (p->refused == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; i <= t->mask; i++) {
-        const struct tally *one = &t->slots[i];
-        if (one->reason == 0)
-            continue;
-        p->refused[p->refused_count++] = (struct push_refusal){one->id, one->spans, one->reason};
-        metric_add(
-            metric_cell(c->metrics.refused,
-                        (struct slice[]){p->m.tenant, one->reason == PUSH_TRACE_TOO_LARGE
-                                                          ? SLICE_LIT("trace_too_large")
-                                                          : SLICE_LIT("live_traces_exceeded")},
-                        2),
-            one->spans);
-    }
-    assert(p->refused_count == t->refused);
-    return ERR_OK;
-}
 
 static bool is_elsewhere(struct core *c, const struct tenant *t, enum lane lane, struct trace_id id)
 {
@@ -207,7 +105,7 @@ static bool is_memory(enum err e)
     return e == ERR_LIMIT || e == ERR_NOMEM;
 }
 
-/* Spans that were taken of a piece that did not fit come again in the next head: both parts are fragments, and read as one. */
+/* The frame at hand goes on in another head: both parts of its traces are fragments, and read as one. */
 static void split_frame(struct core *c, const struct tenant *t, struct head *head,
                         const struct tallies *tallies)
 {
@@ -224,8 +122,7 @@ static void split_frame(struct core *c, const struct tenant *t, struct head *hea
     }
 }
 
-/* An append that runs out of memory half-way leaves its first spans in the head that is cut then, and they come again in the next one: so room is
- * made before it begins.  False: the process ends first. */
+/* An append that runs out of memory half-way cuts traces in two: so room is made before it begins.  False: the process ends first. */
 static bool make_room(struct core *c, enum lane lane, size_t otlp_bytes)
 {
     for (;;) {
@@ -243,59 +140,43 @@ static bool make_room(struct core *c, enum lane lane, size_t otlp_bytes)
     return true;
 }
 
-/* Appends a durable piece however long it takes.  Errors: ERR_UNAVAILABLE the process ends first; ERR_FORMAT. */
-static enum err append_piece(struct core *c, struct push *p, enum lane lane, struct tenant *t,
-                             const struct tallies *tallies, struct slice otlp)
+static bool is_taken(const struct tallies *tallies, struct slice span)
 {
-    bool is_doubt = (p->wal_flags & WAL_FLAG_DOUBT) != 0;
-    int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
-                                                                   : clock_wall_ns(c->o.clock);
+    struct trace_id id;
 
-    if (!make_room(c, lane, otlp.len))
-        return ERR_UNAVAILABLE;
-    for (;;) {
-        struct part *part = NULL;
-        struct head_append_result r = {0};
-        enum err e = generation_part(c, lane, t, &part);
-        if (e == ERR_OK)
-            e = head_append_checked(part->head, otlp, is_doubt, now, &r);
-        if (p->kind == PUSH_CLIENT) {
-            metric_add(t->metrics.traces_created, r.traces_created);
-            metric_add(c->metrics.copies, r.copies);
-        }
-        metric_add(c->metrics.truncated, r.truncated);
-        if (e == ERR_OK) {
-            flag_fragments(c, t, lane, part->head, tallies);
-            return ERR_OK;
-        }
-        if (!is_memory(e))
-            return e;
-        if (r.spans > 0)
-            split_frame(c, t, part->head, tallies);
-        if (!wait_for_memory(c))
-            return ERR_UNAVAILABLE;
-    }
+    return trace_id_from_wire(otlp_span_trace_id(span), &id) != ERR_OK ||
+           tally_of(tallies, id)->reason == 0;
 }
 
-/* Writes the spans that are taken into pieces and appends each. */
-static enum err append_pieces(struct core *c, struct push *p, enum lane lane, struct tenant *t,
-                              struct tallies *tallies)
+/* Of the push's spans from number `from` on so many that are not refused were taken: the number of the next. */
+static uint32_t skip_taken(const struct push *p, const struct tallies *tallies, uint32_t from,
+                           uint32_t count)
+{
+    struct otlp_iter it;
+    struct slice span;
+    uint32_t number = 0;
+
+    otlp_iter_init(&it, p->m.payload);
+    for (; otlp_next_span(&it, &span) && (number < from || count > 0); number++)
+        count -= number >= from && is_taken(tallies, span);
+    return number;
+}
+
+/* The spans from number `from` on that are not refused, until they are PIECE_BYTES; *ret_next: the number of the first after them. */
+static enum err piece_write(const struct push *p, const struct tallies *tallies, uint32_t from,
+                            struct buf *out, uint32_t *ret_next)
 {
     struct otlp_iter it;
     struct otlp_group group;
     struct slice span;
-    struct buf piece;
-    uint32_t resource_seq = 0, scope_seq = 0;
+    uint32_t resource_seq = 0, scope_seq = 0, number = 0;
     bool is_first = true;
-    enum err e = ERR_OK;
 
-    buf_init(&piece, WAL_FRAME_BYTES_MAX);
-    otlp_group_init(&group, &piece);
+    buf_reset(out);
+    otlp_group_init(&group, out);
     otlp_iter_init(&it, p->m.payload);
-    while (e == ERR_OK && otlp_next_span(&it, &span)) {
-        struct trace_id id;
-        if (trace_id_from_wire(otlp_span_trace_id(span), &id) == ERR_OK &&
-            tally_of(tallies, id)->reason != 0)
+    for (; out->len < PIECE_BYTES && otlp_next_span(&it, &span); number++) {
+        if (number < from || !is_taken(tallies, span))
             continue;
         if (is_first || it.resource_seq != resource_seq)
             otlp_group_resource(&group, it.resource, it.resource_schema_url);
@@ -305,20 +186,71 @@ static enum err append_pieces(struct core *c, struct push *p, enum lane lane, st
         resource_seq = it.resource_seq;
         scope_seq = it.scope_seq;
         otlp_group_span(&group, span);
-        if (piece.len < PIECE_BYTES)
-            continue;
-        otlp_group_end(&group);
-        e = buf_err(&piece) != ERR_OK ? buf_err(&piece)
-                                      : append_piece(c, p, lane, t, tallies, buf_slice(&piece));
-        buf_reset(&piece);
-        otlp_group_init(&group, &piece);
-        is_first = true;
     }
     otlp_group_end(&group);
+    *ret_next = number;
+    return buf_err(out);
+}
+
+/* Appends a piece; *ret_taken: how many of its spans are in the head, all of them only if the result is ERR_OK. */
+static enum err append_piece(struct core *c, struct push *p, enum lane lane, struct tenant *t,
+                             const struct tallies *tallies, struct slice otlp, uint32_t *ret_taken)
+{
+    bool is_doubt = (p->wal_flags & WAL_FLAG_DOUBT) != 0;
+    int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
+                                                                   : clock_wall_ns(c->o.clock);
+    struct part *part = NULL;
+    struct head_append_result r = {0};
+
+    *ret_taken = 0;
+    if (!make_room(c, lane, otlp.len))
+        return ERR_UNAVAILABLE;
+    enum err e = generation_part(c, lane, t, &part);
     if (e == ERR_OK)
-        e = buf_err(&piece);
-    if (e == ERR_OK && piece.len > 0)
-        e = append_piece(c, p, lane, t, tallies, buf_slice(&piece));
+        e = head_append_checked(part->head, otlp, is_doubt, now, &r);
+    if (p->kind == PUSH_CLIENT) {
+        metric_add(t->metrics.traces_created, r.traces_created);
+        metric_add(c->metrics.copies, r.copies);
+    }
+    metric_add(c->metrics.truncated, r.truncated);
+    *ret_taken = r.spans + r.copies + r.refused;
+    if (e == ERR_OK)
+        flag_fragments(c, t, lane, part->head, tallies);
+    else if (is_memory(e) && *ret_taken > 0)
+        split_frame(c, t, part->head, tallies);
+    return e;
+}
+
+/* Appends what is not in heads yet, however long it takes; begun[lane] tells those who cut heads how far it came.
+ * Errors: ERR_UNAVAILABLE the process ends first; ERR_FORMAT; ERR_NOMEM for the pieces. */
+static enum err append_spans(struct core *c, struct push *p, enum lane lane, struct tenant *t,
+                             const struct tallies *tallies)
+{
+    struct begun *begun = &c->begun[lane];
+    struct buf piece;
+    enum err e = ERR_OK;
+
+    buf_init(&piece, WAL_FRAME_BYTES_MAX);
+    for (bool is_over = false; !is_over;) {
+        uint32_t next = UINT32_MAX, taken;
+        struct slice otlp = p->m.payload;
+        if (begun->spans > 0 || tallies->refused > 0 || otlp.len > WHOLE_BYTES_MAX) {
+            e = piece_write(p, tallies, begun->spans, &piece, &next);
+            otlp = buf_slice(&piece);
+        }
+        is_over = otlp.len == 0 || e != ERR_OK;
+        if (is_over)
+            break;
+        e = append_piece(c, p, lane, t, tallies, otlp, &taken);
+        if (is_memory(e)) {
+            begun->spans = skip_taken(p, tallies, begun->spans, taken);
+            e = wait_for_memory(c) ? ERR_OK : ERR_UNAVAILABLE;
+        } else if (e == ERR_OK) {
+            begun->spans = next;
+            is_over = next == UINT32_MAX;
+        }
+        is_over |= e != ERR_OK;
+    }
     buf_release(&piece);
     return e;
 }
@@ -337,13 +269,12 @@ static enum err apply_spans(struct core *c, struct push *p, enum lane lane)
     if (e != ERR_OK)
         return e;
     if (p->kind != PUSH_CARRIED)
-        judge(c, part->head, &tallies);
+        tally_judge(c, part->head, &tallies);
     if (tallies.refused > 0 && p->refused == NULL)
-        e = refuse(c, p, &tallies);
-    if (e == ERR_OK && tallies.refused == 0 && p->m.payload.len <= WHOLE_BYTES_MAX)
-        e = append_piece(c, p, lane, t, &tallies, p->m.payload);
-    else if (e == ERR_OK)
-        e = append_pieces(c, p, lane, t, &tallies);
+        e = tally_refuse(c, p, &tallies);
+    c->begun[lane].tenant = t;
+    if (e == ERR_OK)
+        e = append_spans(c, p, lane, t, &tallies);
     if (e == ERR_OK && p->kind == PUSH_CLIENT)
         metric_add(t->metrics.bytes_received, (double)p->m.payload.len);
     return e;
@@ -369,6 +300,9 @@ static void apply_push(struct core *c, struct push *p)
     if (c->is_apply_over) {
         p->err = ERR_UNAVAILABLE;
     } else if (!p->is_duplicate) {
+        c->begun[lane] = (struct begun){.lsn = p->lsn, .spans = p->spans_stored};
+        if (p->kind == PUSH_REPLAYED)
+            trial_begin(c->trial, p->lsn);
         enum err e = apply_spans(c, p, lane);
         arena_reset(&c->scratch);
         while (is_memory(e)) { /* it is durable: there is no way back */
@@ -382,6 +316,8 @@ static void apply_push(struct core *c, struct push *p)
         p->err = e;
         if (!c->is_apply_over && p->lsn > c->applied[lane])
             c->applied[lane] = p->lsn;
+        if (!c->is_apply_over)
+            c->begun[lane] = (struct begun){0};
     }
     core_finish(c, p);
 }
@@ -394,6 +330,7 @@ static void end_replay(struct core *c)
     bool is_first = c->applied[LANE_LIVE] < c->lane_lo[LANE_LIVE] && c->current[LANE_LIVE] == NULL;
 
     c->applied[LANE_REPLAY] = c->replay_last;
+    trial_end(c->trial);
     if (g != NULL && is_first) {
         mutex_lock(&c->lock);
         g->lane = LANE_LIVE;
@@ -487,7 +424,9 @@ void apply_run(void *arg)
             all = all->next;
             if (p->kind == PUSH_REPLAY_END && !c->is_apply_over)
                 end_replay(c);
-            if (p->kind == PUSH_REPLAY_END || p->kind == PUSH_WAKE)
+            if (p->kind == PUSH_RECALLED)
+                recall_apply(c, p);
+            if (p->kind == PUSH_REPLAY_END || p->kind == PUSH_WAKE || p->kind == PUSH_RECALLED)
                 core_finish(c, p);
             else
                 apply_push(c, p);

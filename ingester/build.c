@@ -1,4 +1,3 @@
-#include "common/base/rng.h"
 #include "common/obs/log.h"
 #include "common/sys/fs.h"
 #include "ingester/core_priv.h"
@@ -178,13 +177,14 @@ static void block_id(const struct core *c, const struct generation *g, const str
 
     int n = snprintf(text, sizeof text, "%s|%s|%llu|%llu", c->o.instance_id, p->tenant->name,
                      (unsigned long long)g->lo, (unsigned long long)g->hi);
+    if (g->begun.tenant == p->tenant)
+        n += snprintf(text + n, sizeof text - (size_t)n, "|%llu|%u",
+                      (unsigned long long)g->begun.lsn, g->begun.spans);
     assert(n > 0 && (size_t)n < sizeof text);
     uint64_t a = hash_with((struct slice){(const uint8_t *)text, (size_t)n}, 0x9e3779b97f4a7c15ull);
     uint64_t d = hash_with((struct slice){(const uint8_t *)text, (size_t)n}, 0xc2b2ae3d27d4eb4full);
     memcpy(b, &a, 8);
     memcpy(b + 8, &d, 8);
-    if (g->hi < g->lo) /* pieces of one frame too large for memory: each is its own block */
-        rng_bytes_secure(b, sizeof b);
     b[6] = (uint8_t)((b[6] & 0x0f) | 0x80); /* RFC 9562: version 8, of our own making */
     b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
     (void)snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
@@ -255,6 +255,10 @@ static enum err build_part(struct core *c, struct generation *g, struct part *p)
     char path[CORE_PATH_BYTES + 64];
     int64_t begun = core_mono_ns(c);
 
+    if (g->begun.tenant == p->tenant) {
+        meta.part_lsn = g->begun.lsn;
+        meta.part_spans = g->begun.spans;
+    }
     block_id(c, g, p, meta.id);
     (void)snprintf(meta.tenant, sizeof meta.tenant, "%s", p->tenant->name);
     (void)snprintf(meta.writer, sizeof meta.writer, "%s", c->o.instance_id);

@@ -3,6 +3,7 @@
 #include "common/obs/log.h"
 #include "common/sys/fs.h"
 #include "ingester/core_priv.h"
+#include "ingester/trial.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -17,6 +18,11 @@ enum {
     DRAIN_STEP_MS = 20
 };
 
+static bool is_replay(const struct push *p)
+{
+    return p->kind == PUSH_REPLAYED || p->kind == PUSH_RECALLED;
+}
+
 void core_finish(struct core *c, struct push *p)
 {
     if (p->kind == PUSH_CLIENT) {
@@ -25,7 +31,7 @@ void core_finish(struct core *c, struct push *p)
         if (p->err != ERR_OK)
             metric_inc(metric_cell1(c->metrics.push_errors, err_name(p->err)));
     }
-    if (p->kind == PUSH_REPLAYED) {
+    if (is_replay(p)) {
         mutex_lock(&c->lock);
         (void)atomic_fetch_sub(&c->replay_bytes, p->item.bytes);
         (void)pthread_cond_broadcast(&c->changed);
@@ -74,7 +80,7 @@ void core_push(struct core *c, struct push *p)
         (void)atomic_fetch_add(&c->inflight_bytes, p->item.bytes);
         (void)atomic_fetch_add(&c->inflight_count, 1);
     }
-    if (p->kind == PUSH_REPLAYED)
+    if (is_replay(p))
         (void)atomic_fetch_add(&c->replay_bytes, p->item.bytes);
     if (e == ERR_OK)
         e = queue_push(is_logged ? &c->commit_queue : &c->apply_queue, &p->item);
@@ -225,6 +231,8 @@ static enum err open_log(struct core *c, struct err_detail *detail)
         c->lane_lo[LANE_LIVE] = last + 1;
         c->applied[LANE_LIVE] = last;
         e = wal_open(c->wal_dir, last + 1, &o, &c->wal);
+        if (e == ERR_OK)
+            e = trial_open(c->wal_dir, &c->trial);
     }
     return e == ERR_OK ? e
                        : err_detail_set(detail, e, "the log in %s can not be opened (%s)",
@@ -381,6 +389,7 @@ static void tenants_free(struct core *c)
         HASH_DEL(c->tenants, t);
         free(t->recent);
         free(t->done);
+        free(t->begun);
         free(t);
     }
 }
@@ -409,6 +418,8 @@ void core_free(struct core *c)
     tenants_free(c);
     batch_table_free(c->batches);
     recent_ids_free(c->recent);
+    trial_close(c->trial);
+    free(c->recalled);
     arena_release(&c->scratch);
     free(c->frames);
     fs_close(&c->lock_fd);

@@ -18,7 +18,14 @@
 #include "common/sys/queue.h"
 #include "ingester/push_message.h"
 
-enum push_kind { PUSH_CLIENT, PUSH_CARRIED, PUSH_REPLAYED, PUSH_REPLAY_END, PUSH_WAKE };
+enum push_kind {
+    PUSH_CLIENT,
+    PUSH_CARRIED,
+    PUSH_REPLAYED,
+    PUSH_RECALLED, /* payload: ids of traces that were cut before the start */
+    PUSH_REPLAY_END,
+    PUSH_WAKE
+};
 
 /* One push on its way.  The sender owns the bytes that `m` borrows until `finished` is called, exactly once, on any thread. */
 struct push {
@@ -27,6 +34,7 @@ struct push {
     struct push_message m;
     uint8_t wal_flags;
     uint64_t lsn;
+    uint32_t spans_stored; /* replayed: so many of its first spans are in a block */
     bool is_duplicate;
     enum err err; /* ERR_OK: durable and visible, but for what `refused` names */
     struct push_refusal *refused;

@@ -28,6 +28,20 @@ struct lsn_range {
     uint64_t lo, hi;
 };
 
+/* A frame of which only the first spans are in heads, or in a block: it is larger than the memory that there was. */
+struct begun {
+    uint64_t lsn;
+    uint32_t spans;
+    const struct tenant *tenant;
+};
+
+/* A block of before the start whose traces may still get spans. */
+struct recalled_block {
+    char id[37];
+    const struct tenant *tenant;
+    uint64_t created_ns, traces;
+};
+
 struct recent_block {
     char id[37];
     int64_t published_ns; /* mono */
@@ -41,6 +55,9 @@ struct tenant {
     uint32_t recent_count, recent_cap;
     struct lsn_range *done; /* frames that own blocks held at the start, ascending; constant */
     uint32_t done_count, done_cap;
+    struct begun
+        *begun; /* frames of which own blocks held only the first spans at the start; constant */
+    uint32_t begun_count;
     struct ingester_tenant_metrics metrics;
     UT_hash_handle hh;
 };
@@ -60,8 +77,9 @@ struct generation {
     struct budget budget;
     atomic_uint refs;
     enum lane lane;
-    uint64_t lo, hi;  /* frames; hi: lock, when sealed */
-    int64_t begun_ns; /* mono */
+    uint64_t lo, hi;    /* frames; hi: lock, when sealed */
+    struct begun begun; /* constant when sealed: it has the first spans of this frame too */
+    int64_t begun_ns;   /* mono */
     struct part *parts;
     bool is_sealed;         /* lock */
     bool is_carried;        /* lock: what was to be carried is whole in a newer head */
@@ -110,12 +128,16 @@ struct core {
     struct recent_ids *recent;
     struct generation *current[LANE_COUNT];
     uint64_t lane_lo[LANE_COUNT], applied[LANE_COUNT];
+    struct begun begun[LANE_COUNT]; /* the frame at hand */
     int64_t next_check_ns;
     struct arena scratch;
     bool is_apply_over; /* stopped while waiting for memory: the rest stays in the log */
 
-    /* replay thread */
+    /* start, then the replay thread */
     uint64_t replay_last;
+    struct recalled_block *recalled;
+    uint32_t recalled_count, recalled_cap;
+    struct trial *trial; /* its note: apply thread */
 
     struct mutex lock;
     pthread_cond_t changed; /* anything under the lock, or memory given back */
@@ -154,6 +176,7 @@ void commit_run(void *arg);
 void apply_run(void *arg);
 void build_run(void *arg);
 void replay_run(void *arg);
+bool replay_wait(struct core *c, size_t bytes); /* for room; false: the process ends */
 
 void retention_run(struct core *c); /* build thread */
 MUST_CHECK enum err

@@ -189,6 +189,8 @@ void generation_seal(struct core *c, enum lane lane, bool is_full)
     }
     c->current[lane] = NULL;
     c->lane_lo[lane] = c->applied[lane] + 1;
+    if (c->begun[lane].spans > 0)
+        g->begun = c->begun[lane];
     mutex_lock(&c->lock);
     g->hi = c->applied[lane];
     g->is_carried = carried == 0;

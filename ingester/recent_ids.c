@@ -39,6 +39,11 @@ void recent_ids_free(struct recent_ids *r)
     free(r);
 }
 
+size_t recent_ids_min(const struct recent_ids *r)
+{
+    return r->ids_max;
+}
+
 static uint64_t key_of(struct slice tenant, struct trace_id id)
 {
     uint64_t h = hash_with((struct slice){id.b, TRACE_ID_BYTES}, hash_seeded(tenant));

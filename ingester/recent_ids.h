@@ -14,6 +14,7 @@ struct recent_ids;
 /* Remembers at least the last ids_min ids. */
 MUST_CHECK enum err recent_ids_new(size_t ids_min, struct recent_ids **ret);
 void recent_ids_free(struct recent_ids *r);
+size_t recent_ids_min(const struct recent_ids *r);
 void recent_ids_add(struct recent_ids *r, struct slice tenant, struct trace_id id);
 bool recent_ids_has(const struct recent_ids *r, struct slice tenant, struct trace_id id);
 

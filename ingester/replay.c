@@ -1,6 +1,8 @@
 #include "common/codec/otlp.h"
 #include "common/obs/log.h"
-#include "ingester/core_priv.h"
+#include "ingester/recall.h"
+#include "ingester/tally.h"
+#include "ingester/trial.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@ struct replayed {
 
 struct replay {
     struct core *c;
-    uint64_t frames, skipped, bad;
+    uint64_t frames, skipped, bad, set_aside;
 };
 
 static void replayed_finished(struct push *p)
@@ -49,7 +51,7 @@ static bool is_ahead_of_blocks(const struct core *c)
            budget_used(&c->heads) > c->replay_heads_bytes;
 }
 
-static bool wait_for_room(struct core *c, size_t bytes)
+bool replay_wait(struct core *c, size_t bytes)
 {
     mutex_lock(&c->lock);
     while (!atomic_load(&c->is_stopping) &&
@@ -59,6 +61,77 @@ static bool wait_for_room(struct core *c, size_t bytes)
         (void)cond_wait(&c->changed, &c->lock, WAIT_MS * NS_PER_MS);
     mutex_unlock(&c->lock);
     return !atomic_load(&c->is_stopping);
+}
+
+/* How many of the frame's first spans a block has: it did not fit into memory as a whole. */
+static uint32_t stored_of(struct core *c, struct slice tenant, uint64_t lsn)
+{
+    uint32_t spans = 0;
+
+    mutex_lock(&c->lock);
+    const struct tenant *t = generation_find_tenant(c, tenant);
+    mutex_unlock(&c->lock);
+    for (uint32_t i = 0; t != NULL && i < t->begun_count; i++)
+        spans = t->begun[i].lsn == lsn ? t->begun[i].spans : spans;
+    return spans;
+}
+
+/* Keeps a frame that is given up, before the log is trimmed over it. */
+static enum err set_aside(struct replay *r, const struct wal_frame *f, const char *why)
+{
+    struct core *c = r->c;
+
+    log_error("frame_quarantined", LOG_SLICE("tenant", f->tenant), LOG_UINT("lsn", f->lsn),
+              LOG_UINT("bytes", f->payload.len), LOG_STR("why", why));
+    for (;;) {
+        enum err e = wal_save_frame(c->wal_dir, f);
+        if (e == ERR_OK)
+            break;
+        log_error("quarantine_failed", LOG_UINT("lsn", f->lsn), LOG_ERR(e));
+        struct timespec pause = {.tv_sec = 1};
+        (void)nanosleep(&pause, NULL);
+        if (atomic_load(&c->is_stopping))
+            return ERR_CANCELED;
+    }
+    r->set_aside++;
+    return ERR_OK;
+}
+
+struct rehearsal {
+    struct core *c;
+    const struct wal_frame *f;
+};
+
+/* In a copy of the process: what the apply thread would do, with a head of its own. */
+static void rehearse(void *arg)
+{
+    const struct rehearsal *x = arg;
+    struct head_options o = {.max_attribute_bytes = (uint32_t)x->c->config->max_attribute_bytes};
+    struct head_append_result r;
+    struct tallies tallies;
+    struct budget budget;
+    struct arena a;
+    struct head *h;
+    uint32_t spans;
+
+    arena_init(&a, NULL);
+    budget_init(&budget, x->c->heads.limit_bytes, NULL);
+    if (otlp_check(x->f->payload, &otlp_limits_default, &spans, NULL) != ERR_OK ||
+        tally_push(&a, x->f->payload, &tallies) != ERR_OK || head_new(&budget, &o, &h) != ERR_OK)
+        return;
+    if (head_append_checked(h, x->f->payload, false, x->f->received_ns, &r) != ERR_OK)
+        return; /* no memory: the real one takes it in pieces */
+}
+
+/* ERR_OK: the frame may be replayed here; ERR_CORRUPT: the process would die of it. */
+static enum err try_frame(struct core *c, const struct wal_frame *f)
+{
+    struct rehearsal x = {c, f};
+
+    if (!trial_is_suspect(c->trial, f->lsn))
+        return ERR_OK;
+    log_warn("frame_tried_again", LOG_SLICE("tenant", f->tenant), LOG_UINT("lsn", f->lsn));
+    return trial_copy(c->trial, rehearse, &x, &c->is_stopping);
 }
 
 static struct slice copy_in(uint8_t **at, struct slice s)
@@ -81,19 +154,24 @@ static enum err replay_frame(void *arg, const struct wal_frame *f)
     bool is_repeatable = (f->flags & WAL_FLAG_CARRIED) == 0;
     if (f->kind != WAL_SPANS || f->tenant.len == 0) {
         r->bad++;
-        return ERR_OK; /* of a newer version: stays in the log's files */
+        return set_aside(r, f, "not of this version");
     }
     if (is_repeatable && clock_wall_ns(c->o.clock) - f->received_ns < BATCH_TABLE_KEEP_NS)
         (void)batch_table_add(c->batches, f->batch_id, f->part, core_mono_ns(c));
-    if (is_in_block(c, f->tenant, f->lsn)) {
+    if (is_in_block(c, f->tenant, f->lsn) || trial_is_aside(c->trial, f->lsn)) {
         r->skipped++;
         return ERR_OK;
     }
+    enum err e = try_frame(c, f);
+    if (e == ERR_CORRUPT)
+        return set_aside(r, f, "the process dies of it");
+    if (e != ERR_OK)
+        return e;
     if (otlp_check(f->payload, &otlp_limits_default, &spans, NULL) != ERR_OK) {
         r->bad++;
-        return ERR_OK;
+        return set_aside(r, f, "no sound request");
     }
-    if (!wait_for_room(c, bytes))
+    if (!replay_wait(c, bytes))
         return ERR_CANCELED;
     struct replayed *p = malloc(sizeof *p + bytes);
     if (p == NULL)
@@ -101,6 +179,7 @@ static enum err replay_frame(void *arg, const struct wal_frame *f)
     uint8_t *at = p->bytes;
     p->push = (struct push){
         .kind = PUSH_REPLAYED, .wal_flags = f->flags, .lsn = f->lsn, .finished = replayed_finished};
+    p->push.spans_stored = stored_of(c, f->tenant, f->lsn);
     p->push.m.part = f->part;
     p->push.m.received_ns = f->received_ns;
     memcpy(p->push.m.batch_id, f->batch_id, sizeof f->batch_id);
@@ -125,6 +204,7 @@ void replay_run(void *arg)
     int64_t begun = core_mono_ns(c);
     struct push *end = calloc(1, sizeof *end);
 
+    recall_run(c);
     enum err e = end == NULL
                      ? ERR_NOMEM
                      : wal_replay_range(c->wal_dir, 0, c->replay_last, replay_frame, &r, &result);
@@ -141,7 +221,7 @@ void replay_run(void *arg)
     }
     metric_add(c->metrics.wal_replayed, (double)r.frames);
     metric_add(c->metrics.wal_bad, (double)(result.bad_frames + r.bad));
-    metric_add(c->metrics.wal_quarantined, (double)result.quarantined_files);
+    metric_add(c->metrics.wal_quarantined, (double)(result.quarantined_files + r.set_aside));
     if (e != ERR_OK || result.bad_frames + result.quarantined_files + r.bad > 0)
         log_error("wal_damaged", LOG_ERR(e), LOG_UINT("bad_frames", result.bad_frames + r.bad),
                   LOG_UINT("quarantined_files", result.quarantined_files));

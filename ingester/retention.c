@@ -1,5 +1,6 @@
 #include "common/obs/log.h"
 #include "ingester/core_priv.h"
+#include "ingester/recall.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -110,18 +111,43 @@ struct own {
     uint64_t max_lsn;
 };
 
+static enum err note_begun(struct tenant *t, const struct block_meta *meta)
+{
+    for (uint32_t i = 0; i < t->begun_count; i++) {
+        struct begun *b = &t->begun[i];
+        if (b->lsn == meta->part_lsn) {
+            b->spans = meta->part_spans > b->spans ? (uint32_t)meta->part_spans : b->spans;
+            return ERR_OK;
+        }
+    }
+    struct begun *begun = realloc(t->begun, (t->begun_count + 1) * sizeof *begun);
+    if (begun == NULL)
+        return ERR_NOMEM;
+    t->begun = begun;
+    t->begun[t->begun_count++] =
+        (struct begun){.lsn = meta->part_lsn, .spans = (uint32_t)meta->part_spans, .tenant = t};
+    return ERR_OK;
+}
+
 static enum err note_own(void *arg, const struct block_meta *meta)
 {
     struct own *own = arg;
     struct core *c = own->c;
 
-    if (strcmp(meta->writer, c->o.instance_id) != 0 || meta->lsn_hi == 0)
+    if (strcmp(meta->writer, c->o.instance_id) != 0)
         return ERR_OK;
-    if (meta->lsn_hi > own->max_lsn)
-        own->max_lsn = meta->lsn_hi;
     struct tenant *t = generation_tenant(c, slice_str(meta->tenant));
     if (t == NULL)
         return ERR_NOMEM;
+    enum err e = recall_note(c, t, meta);
+    if (e != ERR_OK || meta->lsn_hi == 0)
+        return e;
+    if (meta->lsn_hi > own->max_lsn)
+        own->max_lsn = meta->lsn_hi;
+    if (meta->part_lsn != 0 && meta->part_spans <= UINT32_MAX)
+        e = note_begun(t, meta);
+    if (e != ERR_OK)
+        return e;
     if (t->done_count == t->done_cap) {
         uint32_t cap = t->done_cap == 0 ? 16 : t->done_cap * 2;
         struct lsn_range *done = realloc(t->done, cap * sizeof *done);

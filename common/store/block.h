@@ -23,6 +23,8 @@ struct block_meta {
     char writer[64]; /* instance id of the ingester that made it */
     uint64_t lsn_lo,
         lsn_hi; /* first and last WAL frame that it holds, of that writer (inclusive; 0,0 unknown) */
+    uint64_t part_lsn,
+        part_spans; /* it, or a block before it, has the first so many spans of this frame too, which goes on in the next; in meta.json only */
     uint64_t min_start_ns, max_end_ns;
     uint64_t span_count, trace_count, bytes, flagged_count;
     uint64_t created_ns;

@@ -19,6 +19,7 @@ struct number {
     {                                            \
 #        name, offsetof(struct block_meta, name) \
     }
+static const struct number part_numbers[] = {NUMBER(part_lsn), NUMBER(part_spans)};
 static const struct number numbers[] = {
     NUMBER(lsn_lo),     NUMBER(lsn_hi),        NUMBER(min_start_ns),
     NUMBER(max_end_ns), NUMBER(span_count),    NUMBER(trace_count),
@@ -35,6 +36,20 @@ struct text {
     }
 static const struct text texts[] = {TEXT(id), TEXT(tenant), TEXT(writer)};
 
+static bool put_numbers(cJSON *o, const struct block_meta *m, const struct number *list,
+                        size_t count)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        uint64_t v;
+        char text[U64_TEXT_BYTES];
+        memcpy(&v, (const char *)m + list[i].offset, sizeof v);
+        (void)snprintf(text, sizeof text, "%" PRIu64, v);
+        ok = cJSON_AddStringToObject(o, list[i].key, text) != NULL;
+    }
+    return ok;
+}
+
 enum err block_meta_to_json(const struct block_meta *m, struct buf *out)
 {
     cJSON *o = cJSON_CreateObject();
@@ -42,13 +57,9 @@ enum err block_meta_to_json(const struct block_meta *m, struct buf *out)
               cJSON_AddNumberToObject(o, "version", m->version) != NULL;
     for (size_t i = 0; ok && i < sizeof texts / sizeof texts[0]; i++)
         ok = cJSON_AddStringToObject(o, texts[i].key, (const char *)m + texts[i].offset) != NULL;
-    for (size_t i = 0; ok && i < sizeof numbers / sizeof numbers[0]; i++) {
-        uint64_t v;
-        char text[U64_TEXT_BYTES];
-        memcpy(&v, (const char *)m + numbers[i].offset, sizeof v);
-        (void)snprintf(text, sizeof text, "%" PRIu64, v);
-        ok = cJSON_AddStringToObject(o, numbers[i].key, text) != NULL;
-    }
+    ok = ok && put_numbers(o, m, numbers, sizeof numbers / sizeof numbers[0]);
+    if (m->part_lsn != 0)
+        ok = ok && put_numbers(o, m, part_numbers, sizeof part_numbers / sizeof part_numbers[0]);
     ok = ok && cJSON_AddNumberToObject(o, "group_count", m->group_count) != NULL;
     char *json = ok ? cJSON_Print(o) : NULL;
     if (json != NULL) {
@@ -69,6 +80,20 @@ static enum err get_u32(const cJSON *o, const char *key, uint32_t *ret, struct e
     return ERR_OK;
 }
 
+static enum err get_numbers(const cJSON *o, struct block_meta *m, const struct number *list,
+                            size_t count, struct err_detail *detail)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, list[i].key));
+        uint64_t v;
+        if (text == NULL || num_parse_u64(slice_str(text), &v) != ERR_OK)
+            return err_detail_set(detail, ERR_CORRUPT, "meta.json: \"%s\" is not a number",
+                                  list[i].key);
+        memcpy((char *)m + list[i].offset, &v, sizeof v);
+    }
+    return ERR_OK;
+}
+
 static enum err get_fields(const cJSON *o, struct block_meta *m, struct err_detail *detail)
 {
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -78,15 +103,11 @@ static enum err get_fields(const cJSON *o, struct block_meta *m, struct err_deta
                                   texts[i].key);
         memcpy((char *)m + texts[i].offset, text, strlen(text) + 1);
     }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        const char *text =
-            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, numbers[i].key));
-        uint64_t v;
-        if (text == NULL || num_parse_u64(slice_str(text), &v) != ERR_OK)
-            return err_detail_set(detail, ERR_CORRUPT, "meta.json: \"%s\" is not a number",
-                                  numbers[i].key);
-        memcpy((char *)m + numbers[i].offset, &v, sizeof v);
-    }
+    enum err e = get_numbers(o, m, numbers, sizeof numbers / sizeof numbers[0], detail);
+    if (e == ERR_OK && cJSON_HasObjectItem(o, part_numbers[0].key))
+        e = get_numbers(o, m, part_numbers, sizeof part_numbers / sizeof part_numbers[0], detail);
+    if (e != ERR_OK)
+        return e;
     return get_u32(o, "group_count", &m->group_count, detail);
 }
 

@@ -309,3 +309,45 @@ void wal_close(struct wal *w)
     free(w->iov);
     free(w);
 }
+
+#define SAVED_NAME "frame-%016llx.wal"
+
+uint64_t wal_saved_lsn(const char *name)
+{
+    char again[WAL_NAME_BYTES];
+    unsigned long long lsn = 0;
+
+    if (sscanf(name, "frame-%16llx", &lsn) != 1)
+        return 0;
+    (void)snprintf(again, sizeof again, SAVED_NAME, lsn);
+    return strcmp(name, again) == 0 ? lsn : 0;
+}
+
+enum err wal_save_frame(const char *dir, const struct wal_frame *f)
+{
+    struct wal_header h = {.version = WAL_VERSION, .first_lsn = f->lsn};
+    uint8_t header[WAL_HEADER_BYTES], head[WAL_FRAME_HEAD_BYTES_MAX];
+    char folder[PATH_BYTES], path[PATH_BYTES + WAL_NAME_BYTES];
+    void *payload;
+
+    if ((size_t)snprintf(folder, sizeof folder, "%s/quarantine", dir) >= sizeof folder)
+        return ERR_TOO_LARGE;
+    (void)snprintf(path, sizeof path, "%s/" SAVED_NAME, folder, (unsigned long long)f->lsn);
+    rng_bytes_secure(&h.tag, sizeof h.tag);
+    wal_format_header(&h, header);
+    memcpy(&payload, &f->payload.ptr, sizeof payload); /* an iovec has no const */
+    struct iovec iov[] = {{header, sizeof header},
+                          {head, wal_format_frame_head(f, h.tag, head)},
+                          {payload, f->payload.len}};
+    enum err e = fs_mkdir_all(folder);
+    if (e != ERR_OK)
+        return e;
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return fs_errno_err(errno);
+    e = fs_pwritev_all(fd, iov, 3, 0);
+    if (e == ERR_OK)
+        e = fs_sync_data(fd);
+    fs_close(&fd);
+    return e == ERR_OK ? fs_sync_path_dir(folder) : e;
+}

@@ -79,6 +79,9 @@ struct wal_look_hooks {
 };
 MUST_CHECK enum err wal_look(const char *dir, const struct wal_look_hooks *hooks,
                              struct wal_replay_result *ret);
+/* A reader gives a frame up: it is kept as <dir>/quarantine/frame-<lsn>.wal, a log file of this one frame, durable when this returns. */
+MUST_CHECK enum err wal_save_frame(const char *dir, const struct wal_frame *f);
+uint64_t wal_saved_lsn(const char *name); /* of such a file's name; 0: it is none */
 
 /* Opens for append after a replay; the next frame gets lsn next_lsn (or higher: a number is never used twice), in a new file. */
 MUST_CHECK enum err wal_open(const char *dir, uint64_t next_lsn, const struct wal_options *options,

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from otlp import make_request
-from vivace import ROLES, SLOW, make
+from vivace import BIN, ROLES, SLOW, eventually, make
 
 MIB = 1 << 20
 SPANS = 1000  # a request
@@ -142,6 +142,52 @@ def test_pushes_while_the_log_is_replayed(cluster, release):
     c.settle(c.ingester)
     assert [i for i in during if len(c.trace(i)) != 3] == []
     assert stored_spans(c) == len(sent) * SPANS + 3 * len(during)
+
+
+def test_a_frame_that_ends_the_process_is_set_aside(cluster, tmp_path):
+    """With a build that dies of marked spans: durable before it died of them, they end one more start, then they are out of the way, and kept."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for role in ROLES:
+        (folder / role).symlink_to(make("wrong/mortal/ingester") if role == "ingester" else BIN / role)
+    c = cluster(bin=folder, config={"ingester": LATER})
+    good = []
+    for k in range(20):
+        r, ids = make_request("good", traces=3, spans=4)
+        assert c.push_pb(r.SerializeToString())[0] == 200
+        good += ids
+    r, (bad,) = make_request("bad", spans=4, note="mark of death")
+    c.push_pb(r.SerializeToString())  # not acknowledged: the ingester dies
+    c.ingester.popen.wait(60 * SLOW)
+    c.ingester.start(ready=False)
+    assert c.ingester.popen.wait(60 * SLOW) != 0  # the first try
+    for _ in range(3):
+        c.ingester.start()
+        c.settle(c.ingester)
+        kept = list((c.folder / "wal-0" / "quarantine").glob("frame-*.wal"))
+        assert len(kept) == 1 and b"mark of death" in kept[0].read_bytes()
+        assert [i for i in good if len(c.trace(i)) != 4] == [] and c.trace(bad) == []
+        r, ids = make_request("good", traces=3, spans=4)
+        assert c.push_pb(r.SerializeToString())[0] == 200
+        good += ids
+        c.ingester.kill()
+    assert c.ingester.log().count("frame_quarantined") == 1
+
+
+def test_kills_during_the_replay_set_nothing_aside(cluster):
+    """The same frame is under way at kill after kill: it is tried on a copy, which lives."""
+    c = cluster(config={"ingester": LATER, **FAST})
+    r, ids = make_request("large", traces=1000, spans=20)
+    assert c.push_pb(r.SerializeToString())[0] == 200
+    c.ingester.kill()
+    for _ in range(8):
+        c.ingester.start(ready=False)
+        eventually(lambda: (c.folder / "wal-0" / "trial").read_bytes()[8:16] != bytes(8), 20, every=0.001)
+        c.ingester.kill()
+    c.ingester.start()
+    c.settle(c.ingester)
+    assert not list((c.folder / "wal-0").glob("quarantine/*"))
+    assert [i for i in ids[::50] if len(c.trace(i)) != 20] == []
 
 
 def test_log_larger_than_memory(cluster, release):

@@ -170,7 +170,7 @@ static void a_flush_puts_everything_into_blocks(void **state)
     assert_true(l.published_lsn == s.lsn_hi);
     assert_true(before < s.lsn_lo);
     /* The log is empty again, and a restart finds nothing to replay and makes nothing twice. */
-    EVENTUALLY(scratch_dir_count(wal_dir) == 3); /* lock, building, one empty file */
+    EVENTUALLY(scratch_dir_count(wal_dir) == 4); /* lock, trial, building, one empty file */
     stop_core();
     start_core();
     EVENTUALLY(is_ready());
@@ -185,6 +185,125 @@ static void a_flush_puts_everything_into_blocks(void **state)
     assert_int_equal(flush(), ERR_OK);
     assert_int_equal(push_spans("acme", 100, 3, 4), ERR_OK);
     assert_int_equal(flagged_count("acme"), 1);
+}
+
+/* A part with a root of its own looks whole: that the trace was cut before is known from its block. */
+static void late_spans_are_fragments_over_a_restart_too(void **state)
+{
+    struct otlp_group g;
+    struct buf b;
+    (void)state;
+
+    start_core();
+    EVENTUALLY(is_ready());
+    for (uint32_t n = 1; n <= 20; n++)
+        assert_int_equal(push_spans("acme", n, 1, 3), ERR_OK);
+    assert_int_equal(flush(), ERR_OK);
+    stop_core();
+    start_core();
+    begin_request(&g, &b);
+    for (uint32_t n = 11; n <= 40; n++)
+        add_span(&g, n, 1, 10);
+    otlp_group_end(&g);
+    assert_int_equal(push_bytes("acme", ++next_part, buf_slice(&b)).err, ERR_OK);
+    EVENTUALLY(is_ready());
+    assert_int_equal(flagged_count("acme"), 10);
+    assert_int_equal(push_bytes("zeta", ++next_part, buf_slice(&b)).err, ERR_OK);
+    assert_int_equal(flagged_count("zeta"), 0); /* another tenant's traces */
+    buf_release(&b);
+    /* After an hour nothing comes any more. */
+    assert_int_equal(flush(), ERR_OK);
+    stop_core();
+    advance(3601 * NS_PER_S);
+    start_core();
+    EVENTUALLY(is_ready());
+    begin_request(&g, &b);
+    add_span(&g, 1, 1, 10);
+    otlp_group_end(&g);
+    assert_int_equal(push_bytes("acme", ++next_part, buf_slice(&b)).err, ERR_OK);
+    assert_int_equal(flagged_count("acme"), 0);
+    buf_release(&b);
+}
+
+/* So many blocks are published, then no more. */
+static atomic_int publishes_left;
+static enum err (*publish_really)(struct backend *b, const char *tenant, const char *id,
+                                  const char *data_path, struct slice meta_json);
+
+static enum err limited_publish(struct backend *b, const char *tenant, const char *id,
+                                const char *data_path, struct slice meta_json)
+{
+    if (atomic_fetch_sub(&publishes_left, 1) <= 0)
+        return ERR_IO;
+    return publish_really(b, tenant, id, data_path, meta_json);
+}
+
+static void add_wide_span(struct otlp_group *g, uint32_t n)
+{
+    static char name[8192];
+    struct buf b;
+    uint8_t span_id[8] = {0x22};
+    struct trace_id id = id_of(n / 2 + 1);
+
+    memset(name, 'a' + (int)(n % 26), sizeof name);
+    be32_write((uint8_t *)name, n);
+    be32_write(span_id + 4, n % 2 + 1);
+    buf_init(&b, 1 << 20);
+    pb_bytes(&b, 1, (struct slice){id.b, sizeof id.b});
+    pb_bytes(&b, 2, (struct slice){span_id, sizeof span_id});
+    pb_bytes(&b, 5, (struct slice){(const uint8_t *)name, sizeof name});
+    otlp_group_span(g, buf_slice(&b));
+    buf_release(&b);
+}
+
+/* One frame larger than the heads' memory goes into several blocks.  A kill after the first of them: the log gives only the rest. */
+static void a_kill_inside_a_large_frame_doubles_nothing(void **state)
+{
+    enum { SPANS = 3600 };
+    struct backend_ops ops = *backend->ops;
+    const struct backend_ops *real = backend->ops;
+    struct otlp_group g;
+    struct buf b;
+    (void)state;
+
+    publish_really = real->publish;
+    ops.publish = limited_publish;
+    backend->ops = &ops;
+    budget_init(&memory, 48 << 20, NULL);
+    begin_request(&g, &b);
+    for (uint32_t n = 0; n < SPANS; n++)
+        add_wide_span(&g, n);
+    otlp_group_end(&g);
+    atomic_store(&publishes_left, 1);
+    start_core();
+    EVENTUALLY(is_ready());
+    struct waiting w = {0};
+    mutex_init(&w.lock);
+    cond_init(&w.done);
+    w.push.kind = PUSH_CLIENT;
+    w.push.finished = finished;
+    w.push.m = (struct push_message){
+        .tenant = slice_str("acme"), .payload = buf_slice(&b), .received_ns = test_wall};
+    core_push(core, &w.push);
+    EVENTUALLY(stored_of("acme", 1).blocks == 1);
+    stop_core();
+    assert_true(w.is_over);
+    uint32_t before = stored_of("acme", 1).spans;
+    assert_in_range(before, 1, SPANS - 1);
+    for (unsigned life = 0; life < 2; life++) {
+        atomic_store(&publishes_left, 1000);
+        start_core();
+        EVENTUALLY(is_ready());
+        assert_int_equal(flush(), ERR_OK);
+        assert_int_equal(stored_of("acme", 1).spans, SPANS);
+        stop_core();
+    }
+    assert_int_equal(stored_of("acme", 1).want_spans, 2);
+    assert_int_equal(stored_of("acme", SPANS / 2).want_spans, 2);
+    buf_release(&b);
+    (void)pthread_cond_destroy(&w.done);
+    mutex_release(&w.lock);
+    backend->ops = real;
 }
 
 static void live_traces_are_carried_over_a_cut(void **state)
@@ -378,6 +497,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(malformed_and_foreign_pushes_are_refused, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_flush_puts_everything_into_blocks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(late_spans_are_fragments_over_a_restart_too, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_kill_inside_a_large_frame_doubles_nothing, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(live_traces_are_carried_over_a_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_crash_between_publishing_and_trimming_makes_no_second_block, set_up, tear_down),

@@ -724,6 +724,12 @@ static void test_meta_json(void **state)
     assert_int_equal(block_meta_to_json(&m, &json), ERR_OK);
     assert_int_equal(block_meta_from_json(buf_slice(&json), &back, &detail), ERR_OK);
     assert_memory_equal(&m, &back, sizeof m);
+    buf_reset(&json);
+    m.part_lsn = UINT64_MAX; /* only where a frame goes on in the next block */
+    m.part_spans = 123456;
+    assert_int_equal(block_meta_to_json(&m, &json), ERR_OK);
+    assert_int_equal(block_meta_from_json(buf_slice(&json), &back, &detail), ERR_OK);
+    assert_memory_equal(&m, &back, sizeof m);
     for (size_t len = 0; len + 2 < json.len; len++)
         assert_int_equal(block_meta_from_json((struct slice){json.ptr, len}, &back, &detail),
                          ERR_CORRUPT);

@@ -554,6 +554,35 @@ static void looking_changes_nothing(void **state)
     scratch_dir_remove(dir);
 }
 
+static void a_frame_that_is_saved_is_a_log_of_one_frame(void **state)
+{
+    char dir[SCRATCH_DIR_BYTES], from[SCRATCH_DIR_BYTES * 2], to[SCRATCH_DIR_BYTES * 2];
+    struct wal_replay_result r;
+    struct seen s = {0};
+    uint8_t payload[200];
+    (void)state;
+
+    scratch_dir_make(dir);
+    struct wal_frame f = frame_of(6, payload);
+    f.lsn = 77;
+    assert_int_equal(wal_save_frame(dir, &f), ERR_OK);
+    assert_int_equal(wal_save_frame(dir, &f), ERR_OK); /* again, after a crash */
+    assert_int_equal(wal_saved_lsn("frame-000000000000004d.wal"), 77);
+    assert_int_equal(wal_saved_lsn("frame-4d.wal"), 0);
+    assert_int_equal(wal_saved_lsn("000000000000004d.wal"), 0);
+    assert_int_equal(wal_saved_lsn("frame-000000000000004d.wal.tmp"), 0);
+    assert_int_equal(wal_replay(dir, 0, see, &s, &r), ERR_OK);
+    assert_int_equal(s.count, 0); /* out of the way */
+    scratch_dir_path(dir, "quarantine/frame-000000000000004d.wal", from);
+    scratch_dir_path(dir, "000000000000004d.wal", to);
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(wal_replay(dir, 0, see, &s, &r), ERR_OK);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(s.lsn[0], 77);
+    assert_false(s.is_wrong);
+    scratch_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +599,7 @@ int main(void)
         cmocka_unit_test(trimming_keeps_the_count),
         cmocka_unit_test(an_empty_or_missing_folder),
         cmocka_unit_test(looking_changes_nothing),
+        cmocka_unit_test(a_frame_that_is_saved_is_a_log_of_one_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
