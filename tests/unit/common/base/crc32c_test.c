@@ -40,6 +40,24 @@ static void test_instruction_and_table_agree(void **state)
         }
 }
 
+/* Long texts go in lanes: around the borders of one and of several rounds. */
+static void test_long_texts(void **state)
+{
+    static uint8_t bytes[8192];
+    struct rng r;
+
+    (void)state;
+    rng_init(&r, 4);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)rng_u64(&r);
+    for (size_t lanes = 1; lanes < 5; lanes++)
+        for (size_t len = lanes * 1536 - 20; len < lanes * 1536 + 20; len++) {
+            struct slice s = {bytes + len % 8, len};
+            uint32_t start = (uint32_t)rng_u64(&r);
+            assert_int_equal(crc32c_extend(start, s), crc32c_extend_portable(start, s));
+        }
+}
+
 static void test_extends_in_parts(void **state)
 {
     struct slice all = SLICE_LIT("the quick brown fox jumps over the lazy dog");
@@ -56,6 +74,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_instruction_and_table_agree),
+        cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_extends_in_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
