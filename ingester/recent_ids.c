@@ -5,10 +5,49 @@
 #include <assert.h>
 #include <stdlib.h>
 
-struct recent_ids {
-    uint64_t *newer, *older; /* 0: free */
-    size_t slots, ids_max, used;
+enum { SLOTS_FIRST = 1 << 12 };
+
+struct table {
+    uint32_t *keys; /* 0: free */
+    size_t slots, used;
 };
+
+struct recent_ids {
+    struct table newer, older;
+    size_t ids_max;
+};
+
+/* The slot of the key, or the free one where it would stand. */
+static size_t slot_of(const struct table *t, uint32_t key)
+{
+    size_t at = key & (t->slots - 1);
+
+    while (t->keys[at] != 0 && t->keys[at] != key)
+        at = (at + 1) & (t->slots - 1);
+    return at;
+}
+
+/* Twice as wide, at most half full.  False: no memory. */
+static bool table_grow(struct table *t)
+{
+    struct table wider = {.slots = t->slots == 0 ? SLOTS_FIRST : t->slots * 2, .used = t->used};
+
+    wider.keys = calloc(wider.slots, sizeof *wider.keys);
+    if (wider.keys == NULL)
+        return false;
+    for (size_t i = 0; i < t->slots; i++) {
+        if (t->keys[i] != 0)
+            wider.keys[slot_of(&wider, t->keys[i])] = t->keys[i];
+    }
+    free(t->keys);
+    *t = wider;
+    return true;
+}
+
+static bool table_has(const struct table *t, uint32_t key)
+{
+    return t->slots > 0 && t->keys[slot_of(t, key)] == key;
+}
 
 enum err recent_ids_new(size_t ids_min, struct recent_ids **ret)
 {
@@ -18,12 +57,8 @@ enum err recent_ids_new(size_t ids_min, struct recent_ids **ret)
     if (r == NULL)
         return ERR_NOMEM;
     r->ids_max = ids_min;
-    for (r->slots = 16; r->slots < ids_min * 2;)
-        r->slots *= 2;
-    r->newer = calloc(r->slots, sizeof *r->newer);
-    r->older = calloc(r->slots, sizeof *r->older);
-    if (r->newer == NULL || r->older == NULL) {
-        recent_ids_free(r);
+    if (!table_grow(&r->newer)) {
+        free(r);
         return ERR_NOMEM;
     }
     *ret = r;
@@ -34,8 +69,8 @@ void recent_ids_free(struct recent_ids *r)
 {
     if (r == NULL)
         return;
-    free(r->newer);
-    free(r->older);
+    free(r->newer.keys);
+    free(r->older.keys);
     free(r);
 }
 
@@ -44,45 +79,48 @@ size_t recent_ids_min(const struct recent_ids *r)
     return r->ids_max;
 }
 
-static uint64_t key_of(struct slice tenant, struct trace_id id)
+static uint32_t key_of(struct slice tenant, struct trace_id id)
 {
-    uint64_t h = hash_with((struct slice){id.b, TRACE_ID_BYTES}, hash_seeded(tenant));
+    uint32_t h = (uint32_t)hash_with((struct slice){id.b, TRACE_ID_BYTES}, hash_seeded(tenant));
     return h == 0 ? 1 : h;
 }
 
-/* The slot of the key, or the free one where it would stand. */
-static size_t slot_of(const struct recent_ids *r, const uint64_t *table, uint64_t key)
+/* The newer ids become the older ones, whose memory is used again. */
+static void turn(struct recent_ids *r)
 {
-    size_t at = key & (r->slots - 1);
+    struct table swap = r->older;
 
-    while (table[at] != 0 && table[at] != key)
-        at = (at + 1) & (r->slots - 1);
-    return at;
+    r->older = r->newer;
+    r->newer = swap;
+    r->newer.used = 0;
+    if (r->newer.slots > 0)
+        memset(r->newer.keys, 0, r->newer.slots * sizeof *r->newer.keys);
 }
 
 void recent_ids_add(struct recent_ids *r, struct slice tenant, struct trace_id id)
 {
-    uint64_t key = key_of(tenant, id);
-    size_t at = slot_of(r, r->newer, key);
+    uint32_t key = key_of(tenant, id);
 
-    if (r->newer[at] == key)
+    if (table_has(&r->newer, key))
         return;
-    if (r->used == r->ids_max) {
-        uint64_t *swap = r->older;
-        r->older = r->newer;
-        r->newer = swap;
-        memset(r->newer, 0, r->slots * sizeof *r->newer);
-        r->used = 0;
-        at = slot_of(r, r->newer, key);
+    if (r->newer.used == r->ids_max)
+        turn(r);
+    /* Without memory for a wider table the ids stay fewer. */
+    if (r->newer.used * 2 >= r->newer.slots && !table_grow(&r->newer)) {
+        if (r->newer.slots == 0)
+            return;
+        turn(r);
+        if (r->newer.slots == 0)
+            return;
     }
-    r->newer[at] = key;
-    r->used++;
-    assert(r->used * 2 <= r->slots);
+    r->newer.keys[slot_of(&r->newer, key)] = key;
+    r->newer.used++;
+    assert(r->newer.used < r->newer.slots);
 }
 
 bool recent_ids_has(const struct recent_ids *r, struct slice tenant, struct trace_id id)
 {
-    uint64_t key = key_of(tenant, id);
+    uint32_t key = key_of(tenant, id);
 
-    return r->newer[slot_of(r, r->newer, key)] == key || r->older[slot_of(r, r->older, key)] == key;
+    return table_has(&r->newer, key) || table_has(&r->older, key);
 }

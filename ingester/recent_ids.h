@@ -1,8 +1,8 @@
 /*
  * recent_ids.h - traces that were cut into a block not long ago: spans that still come for them make fragments.
  *
- * Shape:   two open-addressing tables of 64-bit hashes of (tenant, trace id); when the newer is full the older is forgotten.  A collision (one
- *          in 2^40 or so) flags a trace without need, which costs a look-up and changes no answer.
+ * Shape:   two open-addressing tables of 32-bit hashes of (tenant, trace id), as wide as what is in them needs; when the newer is full the older is
+ *          forgotten.  A collision (one id in 4,000 for each million remembered) flags a trace without need, which costs a look-up and changes no answer.
  * Threads: one owner.
  */
 #ifndef VIVACE_INGESTER_RECENT_IDS_H
