@@ -14,6 +14,7 @@ void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_realloc(void *p, size_t bytes);
 
 static atomic_ulong left;
+static unsigned long first;
 static atomic_bool is_hit, is_any_thread;
 static pthread_t owner;
 
@@ -21,7 +22,13 @@ void alloc_fault_at(unsigned long n)
 {
     owner = pthread_self();
     atomic_store(&is_hit, false);
+    first = n;
     atomic_store(&left, n);
+}
+
+unsigned long alloc_fault_made(void)
+{
+    return first - atomic_load(&left);
 }
 
 void alloc_fault_any_thread(bool is_any)

@@ -11,8 +11,9 @@
 
 void alloc_fault_at(unsigned long n); /* the nth allocation from now on fails, once; 0: none */
 void alloc_fault_any_thread(bool is_any);
-bool alloc_fault_hit(void);  /* it did; also switches off */
-bool alloc_fault_seen(void); /* it did; changes nothing */
+bool alloc_fault_hit(void);           /* it did; also switches off */
+bool alloc_fault_seen(void);          /* it did; changes nothing */
+unsigned long alloc_fault_made(void); /* allocations since alloc_fault_at, if that was far away */
 bool alloc_fault_is_linked(
     void); /* this binary was linked with --wrap: without it nothing can fail */
 

@@ -475,6 +475,55 @@ static void one_failed_sync_is_told_and_two_end_the_process(void **state)
     assert_int_equal(live_of("acme", 2).spans, 1);
 }
 
+static atomic_uint syncs;
+
+static enum err counted_sync(int fd)
+{
+    (void)atomic_fetch_add(&syncs, 1);
+    return wal_io_system.sync(fd);
+}
+
+/* group: each answer follows its sync.  interval: the sync follows by the clock.  none: only when a file ends.  All: visible when answered. */
+static void the_log_is_synced_as_configured(void **state)
+{
+    struct wal_io io = wal_io_system;
+    const char *was = config.wal_sync;
+    (void)state;
+
+    io.sync = counted_sync;
+    wal_io = &io;
+    static const char *const modes[] = {"group", "interval", "none"};
+    for (uint32_t m = 0; m < 3; m++) {
+        config.wal_sync = modes[m];
+        start_core();
+        EVENTUALLY(is_ready());
+        atomic_store(&syncs, 0);
+        for (uint32_t n = 1; n <= 5; n++) {
+            assert_int_equal(push_spans("acme", 10 * m + n, 1, 3), ERR_OK);
+            assert_int_equal(live_of("acme", 10 * m + n).spans, 2);
+            if (m == 0)
+                assert_true(atomic_load(&syncs) >= n);
+        }
+        if (m > 0)
+            assert_int_equal(atomic_load(&syncs), 0);
+        advance(config.wal_sync_interval_ns);
+        assert_int_equal(push_spans("acme", 10 * m + 6, 1, 3), ERR_OK);
+        if (m == 1)
+            EVENTUALLY(atomic_load(&syncs) >= 1);
+        if (m == 2)
+            assert_int_equal(atomic_load(&syncs), 0);
+        stop_core();
+    }
+    /* A kill of the process alone loses nothing in any mode. */
+    config.wal_sync = was;
+    wal_io = NULL;
+    start_core();
+    EVENTUALLY(is_ready());
+    for (uint32_t m = 0; m < 3; m++)
+        for (uint32_t n = 1; n <= 6; n++)
+            assert_int_equal(live_of("acme", 10 * m + n).spans, 2);
+}
+
 static void a_drain_refuses_and_finishes(void **state)
 {
     (void)state;
@@ -509,6 +558,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_folder_has_one_owner, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_failed_sync_is_told_and_two_end_the_process, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(the_log_is_synced_as_configured, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_drain_refuses_and_finishes, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
