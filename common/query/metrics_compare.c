@@ -52,13 +52,49 @@ static bool is_selected(const struct comparison *c, uint32_t span)
            (start > (uint64_t)m->compare_start_ns && start <= (uint64_t)m->compare_end_ns);
 }
 
+/* Spans of one value that follow each other mostly fall into one bin: they are added at once. */
+struct tally {
+    struct metrics_row *row; /* NULL: left out */
+    uint64_t bin, count;
+    bool is_known;
+};
+
+static enum err tally_flush(struct metrics_part *p, struct tally *t)
+{
+    enum err err = t->row == NULL ? ERR_OK : metrics_part_bin(p, t->row, t->bin, t->count);
+
+    t->count = 0;
+    return err;
+}
+
+static inline bool tally_again(struct tally *t, uint64_t bin)
+{
+    bool is_same = t->is_known && t->bin == bin;
+
+    t->count += is_same;
+    return is_same;
+}
+
+static enum err tally_add(struct metrics_part *p, struct tally *t, struct slice name,
+                          struct value value, uint64_t bin)
+{
+    const struct value key[METRICS_COMPARE_KEYS] = {value_string(name), value};
+    enum err err = ERR_OK;
+
+    if (!t->is_known)
+        err = metrics_compare_row(p, key, &t->row);
+    t->is_known = true;
+    if (err == ERR_OK)
+        err = tally_flush(p, t);
+    t->bin = bin;
+    t->count++;
+    return err;
+}
+
 static enum err count_values(struct comparison *c, struct arena *scratch, struct slice name,
                              const struct engine_keys *keys)
 {
-    struct value key[METRICS_COMPARE_KEYS] = {value_string(name)};
-    struct metrics_row **rows = ARENA_ARRAY(scratch, struct metrics_row *, keys->value_count);
-    uint8_t *is_known = ARENA_ARRAY(scratch, uint8_t, keys->value_count);
-    struct metrics_row *all = NULL;
+    struct tally *values = ARENA_ARRAY(scratch, struct tally, keys->value_count), all = {0};
     uint32_t interval;
     enum err err = arena_err(scratch);
 
@@ -68,23 +104,14 @@ static enum err count_values(struct comparison *c, struct arena *scratch, struct
             !metrics_interval(c->p, c->e->fixed.start_ns[r], &interval))
             continue;
         uint64_t bin = (uint64_t)interval << 32 | (is_selected(c, r) ? SELECTION : BASELINE);
-        if (all == NULL) {
-            key[1] = VALUE_NONE;
-            err = metrics_compare_row(c->p, key, &all);
-            if (err != ERR_OK || all == NULL)
-                return err;
-        }
-        if (is_known[code] == 0) {
-            key[1] = keys->values[code];
-            err = metrics_compare_row(c->p, key, &rows[code]);
-            is_known[code] = 1;
-        }
-        if (err == ERR_OK)
-            err = metrics_part_bin(c->p, all, bin, 1);
-        if (err == ERR_OK && rows[code] != NULL)
-            err = metrics_part_bin(c->p, rows[code], bin, 1);
+        if (!tally_again(&all, bin))
+            err = tally_add(c->p, &all, name, VALUE_NONE, bin);
+        if (err == ERR_OK && !tally_again(&values[code], bin))
+            err = tally_add(c->p, &values[code], name, keys->values[code], bin);
     }
-    return err;
+    for (uint32_t i = 0; err == ERR_OK && i < keys->value_count; i++)
+        err = tally_flush(c->p, &values[i]);
+    return err == ERR_OK ? tally_flush(c->p, &all) : err;
 }
 
 static enum err count_attribute(struct comparison *c, const struct ql_attribute *at,

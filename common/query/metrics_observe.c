@@ -183,29 +183,56 @@ static void take_number(struct scan *s, uint32_t span, uint32_t interval, double
     }
 }
 
-static void take_count(struct scan *s, uint32_t span, uint32_t interval)
+/* The counters of each group that was met.  Spans of a trace lie together and near each other in time: mostly the interval is the last one. */
+static inline __attribute__((always_inline)) enum err count_groups(struct scan *s,
+                                                                   const uint32_t *groups)
 {
-    struct metrics_row *row = row_at(s, span, 0);
+    const struct metrics_window w = s->p->w;
+    const uint64_t *start = s->e.fixed.start_ns, total = w.step_ns * w.count;
+    const uint8_t *mask = s->sel.mask;
+    uint64_t **counts = ARENA_ARRAY(s->e.a, uint64_t *, s->remembered);
+    uint64_t low = 0; /* where the last interval begins */
+    uint32_t spans = s->e.rows[SEG_SPAN], interval = 0;
 
-    if (row != NULL)
-        row->counts[interval]++;
+    if (counts == NULL)
+        return arena_err(s->e.a);
+    for (uint32_t r = 0; r < spans; r++) {
+        uint64_t since = start[r] - w.first_ns - 1;
+        if (mask[r] == 0 || since >= total)
+            continue;
+        if (since - low >= w.step_ns) {
+            (void)metrics_interval(s->p, start[r], &interval);
+            low = interval * w.step_ns;
+        }
+        uint64_t **cells = &counts[groups == NULL ? 0 : groups[r]];
+        if (*cells == NULL) {
+            const struct metrics_row *row = row_at(s, r, 0);
+            if (row == NULL)
+                return s->err;
+            *cells = row->counts;
+        }
+        (*cells)[interval]++;
+    }
+    return ERR_OK;
+}
+
+static enum err count_numbers(struct scan *s)
+{
+    const uint64_t *start = s->e.fixed.start_ns;
+    uint32_t spans = s->e.rows[SEG_SPAN], interval;
+
+    for (uint32_t r = 0; r < spans && s->err == ERR_OK; r++)
+        if (s->sel.mask[r] != 0 && s->numbers.has[r] != 0 &&
+            metrics_interval(s->p, start[r], &interval))
+            take_number(s, r, interval, s->numbers.values[r]);
+    return s->err;
 }
 
 static enum err count_spans(struct scan *s)
 {
-    const uint64_t *start = s->e.fixed.start_ns;
-    uint32_t spans = s->e.rows[SEG_SPAN], interval;
-    bool is_number = s->numbers.values != NULL;
-
-    for (uint32_t r = 0; r < spans && s->err == ERR_OK; r++) {
-        if (s->sel.mask[r] == 0 || !metrics_interval(s->p, start[r], &interval))
-            continue;
-        if (!is_number)
-            take_count(s, r, interval);
-        else if (s->numbers.has[r] != 0)
-            take_number(s, r, interval, s->numbers.values[r]);
-    }
-    return s->err;
+    if (s->numbers.values != NULL)
+        return count_numbers(s);
+    return s->groups == NULL ? count_groups(s, NULL) : count_groups(s, s->groups);
 }
 
 /* For examples: the series that a span is counted in, if any. */
