@@ -169,6 +169,9 @@ struct segment_ops {
     enum err (*attribute_equal)(struct segment *s, enum seg_table table, struct slice key,
                                 struct slice text, const struct seg_column **ret,
                                 uint32_t *ret_count);
+    /* NULL: never known. */
+    enum err (*texts)(struct segment *s, enum seg_table table, struct slice key, struct arena *a,
+                      const struct slice **ret, uint32_t *ret_count);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
@@ -211,6 +214,13 @@ static inline MUST_CHECK enum err segment_attribute_equal(struct segment *s, enu
     return s->ops->attribute_equal == NULL
                ? s->ops->attribute(s, t, key, ret, ret_count)
                : s->ops->attribute_equal(s, t, key, text, ret, ret_count);
+}
+/* The distinct values of a key, all of them texts, without reading a row.  ERR_NOT_FOUND when they are not known so, or not all are texts. */
+static inline MUST_CHECK enum err segment_texts(struct segment *s, enum seg_table t,
+                                                struct slice key, struct arena *a,
+                                                const struct slice **ret, uint32_t *ret_count)
+{
+    return s->ops->texts == NULL ? ERR_NOT_FOUND : s->ops->texts(s, t, key, a, ret, ret_count);
 }
 static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t,
                                                 enum seg_field f, const struct seg_column **ret,

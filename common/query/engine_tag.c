@@ -316,6 +316,33 @@ static enum err as_texts(struct arena *a, struct distinct *d)
     return err != ERR_OK ? err : arena_err(a);
 }
 
+static enum seg_table table_of(enum ql_scope scope)
+{
+    switch ((int)scope) {
+    case QL_SCOPE_RESOURCE: return SEG_RESOURCE;
+    case QL_SCOPE_INSTRUMENTATION: return SEG_SCOPE;
+    case QL_SCOPE_EVENT: return SEG_EVENT;
+    case QL_SCOPE_LINK: return SEG_LINK;
+    default: return SEG_SPAN;
+    }
+}
+
+/* Values of all rows, where the segment can tell them without reading any: ERR_NOT_FOUND when not. */
+static enum err known_texts(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
+                            struct distinct *d)
+{
+    const struct slice *texts = NULL;
+    uint32_t count = 0;
+
+    if (at->intrinsic != QL_I_NONE || at->is_parent || scope == QL_SCOPE_PARENT ||
+        (scope == QL_SCOPE_RESOURCE && slice_eq(at->name, SLICE_LIT("service.name"))))
+        return ERR_NOT_FOUND; /* "" stands for a service.name that is missing: the rows tell */
+    enum err err = segment_texts(e->s, table_of(scope), at->name, e->a, &texts, &count);
+    for (uint32_t i = 0; err == ERR_OK && i < count; i++)
+        distinct_add(d, value_string(texts[i]));
+    return err;
+}
+
 static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any_scope,
                         const struct picked *p, struct distinct *d)
 {
@@ -334,7 +361,11 @@ static enum err collect(struct eval *e, const struct ql_attribute *tag, bool any
     if (at.intrinsic != QL_I_NONE && !has_values(at.intrinsic))
         return ERR_OK;
     for (int k = 0; err == ERR_OK && k < (is_unscoped ? 3 : 1); k++) {
-        err = eval_bind_source(e, &at, is_unscoped ? unscoped[k] : at.scope, &src);
+        enum ql_scope scope = is_unscoped ? unscoped[k] : at.scope;
+        err = p->is_all ? known_texts(e, &at, scope, d) : ERR_NOT_FOUND;
+        if (err != ERR_NOT_FOUND)
+            continue;
+        err = eval_bind_source(e, &at, scope, &src);
         if (err == ERR_OK)
             err = source_values(e, p, src, d);
     }
@@ -383,6 +414,7 @@ enum err engine_tag_values(struct segment *s, const struct ql_attribute *tag, bo
     arena_init(&scratch, a->budget);
     eval_init(&e, s, &scratch, NULL);
     struct distinct d = {.a = &scratch};
+    e.is_by_table = filter == NULL;
     enum err err = pick(&e, filter, &p);
     if (err == ERR_OK)
         err = collect(&e, tag, any_scope, &p, &d);

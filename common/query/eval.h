@@ -111,6 +111,8 @@ struct eval {
     struct segment *s;
     struct arena *a;
     const atomic_bool *cancel;
+    bool
+        is_by_table; /* nobody asks for the values of a span: which resource and scope it has is not read */
     uint32_t rows[EVAL_TABLES];
     struct seg_fixed fixed;
     uint32_t fixed_have;

@@ -174,6 +174,25 @@ static void mark_i64(const struct eval_source *src, const struct eval_pred *p, u
     }
 }
 
+/* Status and kind: mostly one value is meant, or all but one. */
+static void mark_u8(const struct eval_source *src, const struct eval_pred *p, uint8_t *mask)
+{
+    uint8_t table[256], one = 0;
+    uint32_t ones = 0;
+
+    for (int i = 0; i < 256; i++) {
+        table[i] = eval_value_matches(p, (struct value){.type = src->type, .i = i});
+        one = table[i] != 0 ? (uint8_t)i : one;
+        ones += table[i];
+    }
+    if (ones == 1)
+        for (uint32_t r = 0; r < src->rows; r++)
+            mask[r] = src->u8[r] == one;
+    else
+        for (uint32_t r = 0; r < src->rows; r++)
+            mask[r] = table[src->u8[r]];
+}
+
 static enum err mark_dense(struct eval *e, struct eval_source *src, const struct eval_pred *p,
                            uint8_t *mask)
 {
@@ -182,11 +201,7 @@ static enum err mark_dense(struct eval *e, struct eval_source *src, const struct
         return ERR_OK;
     }
     if (src->kind == EVAL_U8) {
-        uint8_t table[256];
-        for (int i = 0; i < 256; i++)
-            table[i] = eval_value_matches(p, (struct value){.type = src->type, .i = i});
-        for (uint32_t r = 0; r < src->rows; r++)
-            mask[r] = table[src->u8[r]];
+        mark_u8(src, p, mask);
         return ERR_OK;
     }
     assert(src->kind == EVAL_CODES);

@@ -29,6 +29,11 @@ static enum err columns_prepare(struct eval *e, struct eval_source *src)
     return arena_err(e->a);
 }
 
+static bool has_default(enum seg_table table, struct slice name)
+{
+    return table == SEG_RESOURCE && slice_eq(name, SLICE_LIT("service.name"));
+}
+
 static enum err bind_attribute(struct eval *e, enum seg_table table, struct slice name,
                                const struct slice *only, struct eval_source **ret)
 {
@@ -42,7 +47,7 @@ static enum err bind_attribute(struct eval *e, enum seg_table table, struct slic
             : segment_attribute_equal(e->s, table, name, *only, &src->columns, &src->column_count);
     if (err != ERR_OK)
         return err;
-    src->has_default = table == SEG_RESOURCE && slice_eq(name, SLICE_LIT("service.name"));
+    src->has_default = has_default(table, name);
     *ret = src;
     return columns_prepare(e, src);
 }
@@ -312,7 +317,7 @@ static enum err bind_only(struct eval *e, const struct ql_attribute *at, enum ql
                                      : bind_scope(e, at, scope, only, &b->source);
     if (err != ERR_OK)
         return err;
-    if (b->source->table == SEG_RESOURCE || b->source->table == SEG_SCOPE)
+    if (!e->is_by_table && (b->source->table == SEG_RESOURCE || b->source->table == SEG_SCOPE))
         err = eval_fixed(e, b->source->table == SEG_RESOURCE ? SEG_F_RESOURCE : SEG_F_SCOPE);
     if (err != ERR_OK)
         return err;
@@ -328,6 +333,46 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     return bind_only(e, at, scope, NULL, ret);
 }
 
+/* Whether a value of the attribute may meet the condition, as far as is known without reading a row. */
+static enum err may_match(struct eval *e, const struct ql_attribute *at, enum seg_table table,
+                          const struct eval_pred *pred, bool *ret)
+{
+    const struct slice *texts = NULL;
+    uint32_t count = 0;
+    enum err err = segment_texts(e->s, table, at->name, e->a, &texts, &count);
+
+    *ret = err == ERR_NOT_FOUND;
+    for (uint32_t i = 0; err == ERR_OK && i < count && !*ret; i++)
+        *ret = eval_value_matches(pred, value_string(texts[i]));
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* As bind_only; and a source without columns where no text that occurs meets the condition. */
+static enum err bind_matching(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
+                              const struct eval_pred *pred, const struct slice *only,
+                              struct eval_source **ret)
+{
+    enum seg_table table = scope == QL_SCOPE_RESOURCE          ? SEG_RESOURCE
+                           : scope == QL_SCOPE_INSTRUMENTATION ? SEG_SCOPE
+                                                               : SEG_SPAN;
+    bool is_looked_up = pred != NULL && only == NULL && at->intrinsic == QL_I_NONE &&
+                        !at->is_parent && scope != QL_SCOPE_EVENT && scope != QL_SCOPE_LINK &&
+                        scope != QL_SCOPE_PARENT && !has_default(table, at->name);
+    bool may = true;
+
+    if (is_looked_up) {
+        enum err err = may_match(e, at, table, pred, &may);
+        if (err != ERR_OK)
+            return err;
+    }
+    if (may)
+        return bind_only(e, at, scope, only, ret);
+    *ret =
+        source_new(e, EVAL_COLUMNS,
+                   SEG_SPAN); /* nothing of any table: the resource of a span need not be known */
+    return *ret == NULL ? arena_err(e->a) : ERR_OK;
+}
+
 enum err eval_bind_sources(struct eval *e, const struct ql_attribute *at,
                            const struct eval_pred *pred, struct eval_source *ret[2])
 {
@@ -338,12 +383,13 @@ enum err eval_bind_sources(struct eval *e, const struct ql_attribute *at,
 
     ret[1] = NULL;
     if (at->intrinsic != QL_I_NONE || at->scope != QL_SCOPE_NONE)
-        return bind_only(e, at, at->scope, only, &ret[0]);
-    enum err err = bind_only(e, at, QL_SCOPE_RESOURCE, only, &ret[1]);
+        return bind_matching(e, at, at->scope, pred, only, &ret[0]);
+    enum err err = bind_matching(e, at, QL_SCOPE_RESOURCE, pred, only, &ret[1]);
+    if (err != ERR_OK)
+        return err;
     /* Any value of the span hides one of the resource that may match. */
-    if (err == ERR_OK)
-        err = bind_only(e, at, QL_SCOPE_SPAN, ret[1]->column_count == 0 ? only : NULL, &ret[0]);
-    return err;
+    return ret[1]->column_count == 0 ? bind_matching(e, at, QL_SCOPE_SPAN, pred, only, &ret[0])
+                                     : bind_only(e, at, QL_SCOPE_SPAN, NULL, &ret[0]);
 }
 
 static enum err bind_sources(struct eval *e, const struct ql_attribute *at,

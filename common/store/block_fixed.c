@@ -57,16 +57,15 @@ static enum err load_depth(struct block_segment *s)
                             block_pages_rows(s, SEG_SPAN), &depth);
     if (e != ERR_OK)
         return e;
-    uint32_t deepest = 0;
-    for (uint32_t t = 0; t < s->base.segment.trace_count; t++) {
-        uint32_t before = UINT32_MAX; /* plus one: 0 */
-        for (uint32_t i = s->first[t]; i < s->first[t + 1]; i++) {
-            if (depth[i] > before + 1)
-                return ERR_CORRUPT;
-            before = depth[i];
-            deepest = before > deepest ? before : deepest;
-        }
-    }
+    uint32_t n = block_pages_rows(s, SEG_SPAN), deepest = 0, is_wrong = 0;
+    for (uint32_t i = 0; i < n; i++)
+        deepest = depth[i] > deepest ? depth[i] : deepest;
+    for (uint32_t i = 1; i < n; i++)
+        is_wrong |= depth[i] > depth[i - 1] + 1;
+    for (uint32_t t = 0; t < s->base.segment.trace_count; t++)
+        is_wrong |= depth[s->first[t]] != 0;
+    if (is_wrong)
+        return ERR_CORRUPT;
     s->depth = depth;
     s->depth_end = deepest + 1;
     return ERR_OK;
@@ -200,13 +199,15 @@ static enum err load_start(struct block_segment *s)
 static enum err load_duration(struct block_segment *s)
 {
     uint32_t n = block_pages_rows(s, SEG_SPAN);
-    uint64_t *values;
+    struct slice raw = SLICE_NONE;
     uint64_t *to = arena_alloc(&s->arena, (size_t)n * sizeof *to);
     if (to == NULL)
         return block_pages_no_room(s);
-    enum err e = block_pages_ints(s, BLOCK_DURATION, n, &values);
+    enum err e = block_pages_one(s, block_pages_ref(s, BLOCK_DURATION),
+                                 BLOCK_PAGE_STREAM + BLOCK_DURATION, n, &raw);
+    struct reader r = reader_of(raw);
     if (e == ERR_OK)
-        memcpy(to, values, n * sizeof *to);
+        e = page_get_ints(&r, n, to);
     arena_reset(&s->tmp);
     if (e == ERR_OK)
         s->fixed.duration_ns = to;
@@ -215,18 +216,8 @@ static enum err load_duration(struct block_segment *s)
 
 static enum err stream_u8(struct block_segment *s, enum block_stream stream, const uint8_t **ret)
 {
-    uint32_t n = block_pages_rows(s, SEG_SPAN);
-    uint64_t *values;
-    uint8_t *to = arena_alloc(&s->arena, n);
-    if (to == NULL)
-        return block_pages_no_room(s);
-    enum err e = block_pages_ints(s, stream, n, &values);
-    for (uint32_t i = 0; e == ERR_OK && i < n; i++) {
-        if (values[i] > UINT8_MAX)
-            e = ERR_CORRUPT;
-        to[i] = (uint8_t)values[i];
-    }
-    arena_reset(&s->tmp);
+    uint8_t *to;
+    enum err e = block_pages_u8(s, stream, block_pages_rows(s, SEG_SPAN), &to);
     if (e == ERR_OK)
         *ret = to;
     return e;

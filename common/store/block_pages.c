@@ -41,20 +41,44 @@ enum err block_pages_ints(struct block_segment *s, enum block_stream stream, uin
     return page_get_ints(&r, count, values);
 }
 
+/* The page of a stream, as far as its bytes; in s->tmp. */
+static enum err stream_page(struct block_segment *s, enum block_stream stream, uint32_t count,
+                            struct reader *ret)
+{
+    struct slice raw = SLICE_NONE;
+    enum err e = block_pages_one(s, block_pages_ref(s, stream),
+                                 (uint8_t)(BLOCK_PAGE_STREAM + stream), count, &raw);
+    *ret = reader_of(raw);
+    return e;
+}
+
 /* As numbers below `limit`. */
 enum err block_pages_u32(struct block_segment *s, enum block_stream stream, uint32_t count,
                          uint64_t limit, uint32_t **ret)
 {
-    uint64_t *values;
+    struct reader r;
     uint32_t *to = arena_alloc(&s->arena, (size_t)count * sizeof *to);
     if (to == NULL)
         return block_pages_no_room(s);
-    enum err e = count == 0 ? ERR_OK : block_pages_ints(s, stream, count, &values);
-    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
-        if (values[i] >= limit)
-            e = ERR_CORRUPT;
-        to[i] = (uint32_t)values[i];
-    }
+    enum err e = count == 0 ? ERR_OK : stream_page(s, stream, count, &r);
+    if (e == ERR_OK && count != 0)
+        e = page_get_u32(&r, count, limit, to);
+    arena_reset(&s->tmp);
+    if (e == ERR_OK)
+        *ret = to;
+    return e;
+}
+
+enum err block_pages_u8(struct block_segment *s, enum block_stream stream, uint32_t count,
+                        uint8_t **ret)
+{
+    struct reader r;
+    uint8_t *to = arena_alloc(&s->arena, count);
+    if (to == NULL)
+        return block_pages_no_room(s);
+    enum err e = stream_page(s, stream, count, &r);
+    if (e == ERR_OK)
+        e = page_get_u8(&r, count, to);
     arena_reset(&s->tmp);
     if (e == ERR_OK)
         *ret = to;

@@ -58,6 +58,8 @@ MUST_CHECK enum err block_pages_ints(struct block_segment *s, enum block_stream 
                                      uint32_t count, uint64_t **ret);
 MUST_CHECK enum err block_pages_u32(struct block_segment *s, enum block_stream stream,
                                     uint32_t count, uint64_t limit, uint32_t **ret);
+MUST_CHECK enum err block_pages_u8(struct block_segment *s, enum block_stream stream,
+                                   uint32_t count, uint8_t **ret);
 MUST_CHECK enum err block_pages_raw(struct block_segment *s, enum block_stream stream,
                                     uint32_t count, size_t width, const void **ret);
 MUST_CHECK enum err block_pages_names(struct block_segment *s, enum block_stream stream,
@@ -81,6 +83,9 @@ MUST_CHECK enum err block_values_attribute(struct segment *segment, enum seg_tab
 MUST_CHECK enum err block_values_equal(struct segment *segment, enum seg_table table,
                                        struct slice key, struct slice text,
                                        const struct seg_column **ret, uint32_t *ret_count);
+MUST_CHECK enum err block_values_texts(struct segment *segment, enum seg_table table,
+                                       struct slice key, struct arena *a, const struct slice **ret,
+                                       uint32_t *ret_count);
 MUST_CHECK enum err block_values_field(struct segment *segment, enum seg_table table,
                                        enum seg_field field, const struct seg_column **ret,
                                        uint32_t *ret_count);

@@ -333,6 +333,7 @@ static const struct segment_ops ops = {.fixed = block_fixed_get,
                                        .find_trace = op_find_trace,
                                        .write_otlp = segment_otlp_write,
                                        .close = op_close,
+                                       .texts = block_values_texts,
                                        .depths = block_fixed_depths};
 static const struct segment_rows_ops row_ops = {.span = row_span,
                                                 .event = row_event,

@@ -30,17 +30,29 @@ static enum err column_rows(struct block_segment *s, enum seg_table table, uint3
     if (times == NULL)
         return e == ERR_OK ? block_pages_no_room(s) : e;
     uint64_t count = 0;
-    for (uint32_t i = 0; i < x->shape_count[table]; i++)
+    uint32_t most = 0, n = block_pages_rows(s, table);
+    const uint32_t *shape_of = s->shape_of[table];
+    for (uint32_t i = 0; i < x->shape_count[table]; i++) {
         for (uint32_t k = 0; k < x->shapes[table][i].count; k++)
             times[i] += x->shapes[table][i].columns[k] == column;
-    for (uint32_t row = 0; row < block_pages_rows(s, table); row++)
-        count += times[s->shape_of[table][row]];
-    uint32_t *rows = count > UINT32_MAX ? NULL : arena_alloc(&s->arena, count * sizeof *rows);
+        most = times[i] > most ? times[i] : most;
+    }
+    for (uint32_t row = 0; row < n; row++)
+        count += times[shape_of[row]];
+    uint32_t *rows =
+        count >= UINT32_MAX ? NULL : arena_alloc(&s->arena, (count + 1) * sizeof *rows);
     if (rows == NULL)
-        return count > UINT32_MAX ? ERR_CORRUPT : block_pages_no_room(s);
-    for (uint32_t row = 0; row < block_pages_rows(s, table); row++)
-        for (uint32_t k = times[s->shape_of[table][row]]; k > 0; k--)
-            rows[at++] = row;
+        return count >= UINT32_MAX ? ERR_CORRUPT : block_pages_no_room(s);
+    if (most <= 1) { /* nothing to guess: a row that has none is overwritten by the next */
+        for (uint32_t row = 0; row < n; row++) {
+            rows[at] = row;
+            at += times[shape_of[row]];
+        }
+    } else {
+        for (uint32_t row = 0; row < n; row++)
+            for (uint32_t k = times[shape_of[row]]; k > 0; k--)
+                rows[at++] = row;
+    }
     arena_reset(&s->tmp);
     ret->rows = rows;
     ret->count = (uint32_t)count;
@@ -51,14 +63,13 @@ static enum err get_ints(struct block_segment *s, struct slice raw, struct seg_c
 {
     struct reader r = reader_of(raw);
     int64_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
-    uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
-    if (to == NULL || values == NULL)
+    if (to == NULL)
         return block_pages_no_room(s);
     uint8_t has_sign = reader_u8(&r);
-    enum err e =
-        reader_failed(&r) || has_sign > 1 ? ERR_CORRUPT : page_get_ints(&r, c->count, values);
-    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
-        to[i] = has_sign ? page_to_signed(values[i]) : (int64_t)values[i];
+    enum err e = reader_failed(&r) || has_sign > 1 ? ERR_CORRUPT
+                                                   : page_get_ints(&r, c->count, (uint64_t *)to);
+    for (uint32_t i = 0; e == ERR_OK && has_sign && i < c->count; i++)
+        to[i] = page_to_signed((uint64_t)to[i]);
     c->ints = to;
     return e;
 }
@@ -77,12 +88,11 @@ static enum err get_bools(struct block_segment *s, struct slice raw, struct seg_
 {
     struct reader r = reader_of(raw);
     uint8_t *to = arena_alloc(&s->arena, c->count);
-    uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
-    if (to == NULL || values == NULL)
+    if (to == NULL)
         return block_pages_no_room(s);
-    enum err e = page_get_ints(&r, c->count, values);
+    enum err e = page_get_u8(&r, c->count, to);
     for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
-        to[i] = values[i] != 0;
+        to[i] = to[i] != 0;
     c->bools = to;
     return e;
 }
@@ -92,19 +102,13 @@ static enum err get_codes(struct block_segment *s, const struct block_column *fr
 {
     struct reader r = reader_of(raw);
     uint32_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
-    uint64_t *values = arena_alloc(&s->tmp, (size_t)c->count * sizeof *values);
-    if (to == NULL || values == NULL)
+    if (to == NULL)
         return block_pages_no_room(s);
     enum err e = block_dict_listed(s->b, &s->user, from->dict,
                                    block_parts(&s->b->index, (enum seg_table)from->table), part,
                                    &s->arena, &c->values, &c->value_count);
     if (e == ERR_OK)
-        e = page_get_ints(&r, c->count, values);
-    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++) {
-        if (values[i] >= c->value_count)
-            e = ERR_CORRUPT;
-        to[i] = (uint32_t)values[i];
-    }
+        e = page_get_u32(&r, c->count, c->value_count, to);
     c->codes = to;
     c->is_unique_text = true;
     return e;
@@ -199,15 +203,16 @@ static enum err keep_rows(struct block_segment *s, struct seg_column *c, struct 
     uint32_t n = 0, *rows = NULL;
     for (uint32_t i = 0; i < c->count; i++)
         n += is_it[i];
-    rows = arena_alloc(&s->arena, n * sizeof *rows);
+    rows = arena_alloc(&s->arena, ((size_t)n + 1) * sizeof *rows);
     struct slice *value = ARENA_NEW(&s->arena, struct slice);
     uint32_t *codes = ARENA_ARRAY(&s->arena, uint32_t, n);
     if (rows == NULL || value == NULL || codes == NULL)
         return block_pages_no_room(s);
     *value = arena_dup(&s->arena, text);
-    for (uint32_t i = 0, to = 0; i < c->count; i++)
-        if (is_it[i])
-            rows[to++] = c->rows[i];
+    for (uint32_t i = 0, to = 0; i < c->count; i++) { /* no branch to guess */
+        rows[to] = c->rows[i];
+        to += is_it[i];
+    }
     *c = (struct seg_column){.type = SEG_STR,
                              .count = n,
                              .rows = rows,
@@ -228,11 +233,11 @@ static enum err coded_equal(struct block_segment *s, const struct block_column *
                                  &number);
     if (e == ERR_OK)
         e = block_pages_one(s, &from->pages[part], BLOCK_PAGE_CODES, c->count, &raw);
-    uint64_t *values = e == ERR_OK ? arena_alloc(&s->tmp, (size_t)c->count * sizeof *values) : NULL;
+    uint32_t *values = e == ERR_OK ? arena_alloc(&s->tmp, (size_t)c->count * sizeof *values) : NULL;
     if (values == NULL)
         return e == ERR_OK ? block_pages_no_room(s) : e;
     struct reader r = reader_of(raw);
-    e = page_get_ints(&r, c->count, values);
+    e = page_get_u32(&r, c->count, (uint64_t)UINT32_MAX + 1, values);
     for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
         is_it[i] = values[i] == number;
     return e;
@@ -353,6 +358,28 @@ enum err block_values_equal(struct segment *segment, enum seg_table table, struc
     *ret = columns;
     *ret_count = count;
     return ERR_OK;
+}
+
+enum err block_values_texts(struct segment *segment, enum seg_table table, struct slice key,
+                            struct arena *a, const struct slice **ret, uint32_t *ret_count)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    const struct block_column *found = NULL;
+    for (uint32_t i = 0; i < x->column_count[table]; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || !column_is_here(s, c) || !slice_eq(c->key, key))
+            continue;
+        if (found != NULL || c->type != SEG_STR || c->form != BLOCK_FORM_DICT)
+            return ERR_NOT_FOUND;
+        found = c;
+    }
+    *ret = NULL;
+    *ret_count = 0;
+    if (found == NULL)
+        return ERR_OK;
+    return block_dict_listed(s->b, &s->user, found->dict, block_parts(x, table),
+                             block_is_shared(table) ? 0 : s->group, a, ret, ret_count);
 }
 
 enum err block_values_field(struct segment *segment, enum seg_table table, enum seg_field field,

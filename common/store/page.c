@@ -20,7 +20,7 @@ struct plan {
     unsigned width;
 };
 
-/* The width for which packed bits and exceptions take least. */
+/* The width for which packed bits and exceptions take last. */
 static struct plan plan_vector(const uint64_t *v, uint32_t n, size_t *ret_bytes)
 {
     uint32_t histogram[65] = {0}, above = 0;
@@ -95,9 +95,61 @@ static void put_vector(struct buf *out, const uint64_t *v, uint32_t n)
     }
 }
 
+/* Eight values a time, of a width that the compiler knows: they take `width` bytes, and lie within one read of eight bytes, or four within each of two. */
+static inline __attribute__((always_inline)) void
+unpack_eights(const uint8_t *from, uint32_t n, uint64_t base, unsigned width, uint64_t *ret)
+{
+    uint64_t mask = ((uint64_t)1 << width) - 1;
+    for (uint32_t i = 0; i + 8 <= n; i += 8, from += width, ret += 8) {
+        uint64_t low = le64_read(from);
+        uint64_t high =
+            width <= 8 ? low >> 4 * width : le64_read(from + width / 2) >> 4 * width % 8;
+        for (unsigned k = 0; k < 4; k++)
+            ret[k] = base + (low >> k * width & mask);
+        for (unsigned k = 0; k < 4; k++)
+            ret[4 + k] = base + (high >> k * width & mask);
+    }
+}
+
+static void unpack_narrow(const uint8_t *from, uint32_t n, uint64_t base, unsigned width,
+                          uint64_t *ret)
+{
+    switch (width) {
+    case 1: unpack_eights(from, n, base, 1, ret); break;
+    case 2: unpack_eights(from, n, base, 2, ret); break;
+    case 3: unpack_eights(from, n, base, 3, ret); break;
+    case 4: unpack_eights(from, n, base, 4, ret); break;
+    case 5: unpack_eights(from, n, base, 5, ret); break;
+    case 6: unpack_eights(from, n, base, 6, ret); break;
+    case 7: unpack_eights(from, n, base, 7, ret); break;
+    case 8: unpack_eights(from, n, base, 8, ret); break;
+    case 9: unpack_eights(from, n, base, 9, ret); break;
+    case 10: unpack_eights(from, n, base, 10, ret); break;
+    case 11: unpack_eights(from, n, base, 11, ret); break;
+    case 12: unpack_eights(from, n, base, 12, ret); break;
+    case 13: unpack_eights(from, n, base, 13, ret); break;
+    case 14: unpack_eights(from, n, base, 14, ret); break;
+    case 15: unpack_eights(from, n, base, 15, ret); break;
+    case 16: unpack_eights(from, n, base, 16, ret); break;
+    default: assert(!"width");
+    }
+}
+
 static void unpack(const uint8_t *from, uint32_t n, uint64_t base, unsigned width, uint64_t *ret)
 {
     uint64_t mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
+    if (width == 0) {
+        for (uint32_t i = 0; i < n; i++)
+            ret[i] = base;
+        return;
+    }
+    if (width <= 16) {
+        uint32_t whole = n / 8 * 8;
+        unpack_narrow(from, whole, base, width, ret);
+        from += (size_t)(whole / 8) * width;
+        ret += whole;
+        n -= whole;
+    }
     if (width <= 56) { /* a value lies within eight bytes from the byte it begins in */
         for (uint32_t i = 0; i < n; i++) {
             size_t bit = (size_t)i * width;
@@ -306,6 +358,97 @@ enum err page_get_ascending(struct reader *r, uint32_t count, uint64_t *ret)
     return e == ERR_OK && wraps ? ERR_CORRUPT : e;
 }
 
+/* --- the same into less room: a vector at a time, so that the wide values stay near --- */
+
+struct narrow {
+    uint64_t limit;
+    uint32_t at, count;
+    uint8_t *u8; /* one of these */
+    uint32_t *u32;
+};
+
+static bool narrow_put(struct narrow *to, const uint64_t *values, uint32_t n)
+{
+    uint64_t bits = 0;
+    uint32_t wrong = 0, last = (uint32_t)(to->limit - 1);
+    for (uint32_t i = 0; i < n; i++)
+        bits |= values[i];
+    if (to->u8 != NULL) {
+        for (uint32_t i = 0; i < n; i++)
+            to->u8[to->at + i] = (uint8_t)values[i];
+        to->at += n;
+        return bits < to->limit; /* 256 */
+    }
+    for (uint32_t i = 0; i < n; i++)
+        to->u32[to->at + i] = (uint32_t)values[i];
+    if (bits >= to->limit) /* else none can be */
+        for (uint32_t i = 0; i < n; i++)
+            wrong |= to->u32[to->at + i] > last;
+    to->at += n;
+    return bits >> 32 == 0 && wrong == 0;
+}
+
+static bool narrow_fill(struct narrow *to, uint64_t value, uint64_t n)
+{
+    if (value >= to->limit || n > to->count - to->at)
+        return false;
+    if (to->u8 != NULL)
+        memset(to->u8 + to->at, (int)value, n);
+    for (uint64_t i = 0; to->u32 != NULL && i < n; i++)
+        to->u32[to->at + i] = (uint32_t)value;
+    to->at += (uint32_t)n;
+    return true;
+}
+
+static enum err narrow_packed(struct reader *r, bool is_delta, struct narrow *to)
+{
+    uint64_t divisor = reader_varint(r), before = 0, vector[PAGE_VECTOR];
+    while (to->at < to->count) {
+        uint32_t left = to->count - to->at, m = left < PAGE_VECTOR ? left : PAGE_VECTOR;
+        enum err e = get_vector(r, m, vector);
+        if (e != ERR_OK)
+            return e;
+        for (uint32_t i = 0; is_delta && i < m; i++)
+            before = vector[i] = before + (uint64_t)unzigzag(vector[i]);
+        for (uint32_t i = 0; divisor != 1 && i < m; i++)
+            vector[i] *= divisor;
+        if (!narrow_put(to, vector, m))
+            return ERR_CORRUPT;
+    }
+    return ERR_OK;
+}
+
+static enum err narrow_get(struct reader *r, struct narrow *to)
+{
+    if (to->count == 0)
+        return ERR_OK;
+    uint8_t method = reader_u8(r);
+    if (reader_failed(r) || method > METHOD_RUNS)
+        return ERR_CORRUPT;
+    if (method == METHOD_PACKED || method == METHOD_DELTA)
+        return narrow_packed(r, method == METHOD_DELTA, to);
+    while (to->at < to->count) {
+        uint64_t v = reader_varint(r);
+        uint64_t run = method == METHOD_CONST ? to->count : reader_varint(r);
+        if (reader_failed(r) || run == 0 || !narrow_fill(to, v, run))
+            return ERR_CORRUPT;
+    }
+    return ERR_OK;
+}
+
+enum err page_get_u32(struct reader *r, uint32_t count, uint64_t limit, uint32_t *ret)
+{
+    assert(limit <= (uint64_t)UINT32_MAX + 1);
+    if (limit == 0 && count != 0)
+        return ERR_CORRUPT;
+    return narrow_get(r, &(struct narrow){.limit = limit, .count = count, .u32 = ret});
+}
+
+enum err page_get_u8(struct reader *r, uint32_t count, uint8_t *ret)
+{
+    return narrow_get(r, &(struct narrow){.limit = UINT8_MAX + 1, .count = count, .u8 = ret});
+}
+
 /* --- doubles: most are short decimals; those come back from an integer and a power of ten, exactly, or the page stays raw --- */
 
 static const double tens[DECIMAL_PLACES_MAX + 1] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
@@ -415,7 +558,7 @@ void page_put_texts(struct buf *out, const struct slice *values, uint32_t count)
 enum err page_get_texts(struct reader *r, uint32_t count, struct arena *a, struct slice **ret)
 {
     uint64_t vector[PAGE_VECTOR];
-    if (count / PAGE_VECTOR > reader_left(r)) /* a vector of lengths takes two bytes at least */
+    if (count / PAGE_VECTOR > reader_left(r)) /* a vector of lengths takes two bytes at last */
         return ERR_CORRUPT;
     struct slice *values = arena_alloc(a, (size_t)count * sizeof *values);
     if (values == NULL)

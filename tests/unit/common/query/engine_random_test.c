@@ -178,6 +178,32 @@ static struct head *head_of(const struct fake_data *d)
     return NULL;
 }
 
+static bool has_value(const struct tag_values *list, struct value v)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (list->values[i].type == v.type && query_oracle_same(list->values[i], v))
+            return true;
+    return false;
+}
+
+/* A block tells some values without reading rows: they are the ones that rows have. */
+static void check_values(struct segment *head, struct segment *block, uint64_t seed)
+{
+    static const enum ql_scope scopes[] = {QL_SCOPE_NONE,  QL_SCOPE_SPAN, QL_SCOPE_RESOURCE,
+                                           QL_SCOPE_EVENT, QL_SCOPE_LINK, QL_SCOPE_INSTRUMENTATION};
+    static const char *const keys[] = {"a", "b", "cc", "service.name"};
+    struct ql_attribute tag = {.scope = scopes[below(6)], .name = text(keys[below(4)])};
+    struct tag_values want = {0}, got = {0};
+
+    assert_int_equal(engine_tag_values(head, &tag, false, NULL, 0, 0, 0, A, &want), ERR_OK);
+    assert_int_equal(engine_tag_values(block, &tag, false, NULL, 0, 0, 0, A, &got), ERR_OK);
+    if (want.count != got.count)
+        fail_msg("seed %llu: %u values of " SLICE_FMT ", %u in the head", (unsigned long long)seed,
+                 got.count, SLICE_ARG(tag.name), want.count);
+    for (uint32_t i = 0; i < want.count; i++)
+        assert_true(has_value(&got, want.values[i]));
+}
+
 static void check_block(struct segment *head, const struct fake_data *d, const struct ql_query *ql,
                         const char *path, uint64_t seed)
 {
@@ -192,6 +218,7 @@ static void check_block(struct segment *head, const struct fake_data *d, const s
     assert_int_equal(block_group_count(b), 1);
     for (int i = 0; i < 2; i++) { /* the second time dictionaries are there */
         assert_int_equal(block_segment(b, 0, NULL, &s), ERR_OK);
+        check_values(head, s, seed);
         check_query(s, d, ql, seed);
         segment_close(s);
     }

@@ -4,6 +4,37 @@
 
 #include <math.h>
 
+/* Into less room: the same values, none that does not fit. */
+static void check_narrow(struct slice bytes, const uint64_t *v, uint32_t n)
+{
+    uint32_t *wide = calloc(n + 1, sizeof *wide);
+    uint8_t *narrow = calloc(n + 1, 1);
+    uint64_t most = 0;
+    assert_non_null(wide);
+    assert_non_null(narrow);
+    for (uint32_t i = 0; i < n; i++)
+        most = v[i] > most ? v[i] : most;
+    bool fits = most <= UINT32_MAX;
+    struct reader r = reader_of(bytes);
+    assert_int_equal(page_get_u32(&r, n, fits ? most + 1 : (uint64_t)UINT32_MAX + 1, wide),
+                     fits ? ERR_OK : ERR_CORRUPT);
+    for (uint32_t i = 0; fits && i < n; i++)
+        assert_true(wide[i] == v[i]);
+    r = reader_of(bytes);
+    if (fits && n != 0)
+        assert_int_equal(page_get_u32(&r, n, most, wide), ERR_CORRUPT);
+    r = reader_of(bytes);
+    assert_int_equal(page_get_u8(&r, n, narrow), most <= UINT8_MAX ? ERR_OK : ERR_CORRUPT);
+    for (uint32_t i = 0; most <= UINT8_MAX && i < n; i++)
+        assert_true(narrow[i] == v[i]);
+    for (size_t cut = 0; fits && cut < bytes.len && bytes.len < 1000; cut++) {
+        r = reader_of((struct slice){bytes.ptr, cut});
+        assert_int_equal(page_get_u32(&r, n, most + 1, wide), ERR_CORRUPT);
+    }
+    free(wide);
+    free(narrow);
+}
+
 static void check_ints(const uint64_t *v, uint32_t n, size_t bytes_max)
 {
     struct buf b;
@@ -23,6 +54,7 @@ static void check_ints(const uint64_t *v, uint32_t n, size_t bytes_max)
     assert_true(reader_done(&r));
     for (uint32_t i = 0; i < n; i++)
         assert_true(back[i] == v[i]);
+    check_narrow((struct slice){copy, b.len}, v, n);
     for (size_t cut = 0; cut < b.len && b.len < 3000; cut++) { /* less is not enough */
         r = reader_of((struct slice){copy, cut});
         assert_int_equal(page_get_ints(&r, n, back), ERR_CORRUPT);
