@@ -17,7 +17,7 @@ WARN_BOTH := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -W
 WARN_GCC  := -Wformat-signedness -Walloca -Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wjump-misses-init \
   -Wimplicit-fallthrough=5 -Warith-conversion
 WARN_CLANG := -Wno-gnu-zero-variadic-macro-arguments
-PKGS      := libnghttp2 libevent_pthreads libevent libcjson liblz4 libcurl yaml-0.1 libzstd zlib libdeflate openssl libprotobuf-c
+PKGS      := expat libnghttp2 libevent_pthreads libevent libcjson liblz4 libcurl yaml-0.1 libzstd zlib libdeflate openssl libprotobuf-c
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS      := -lnng $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lsnappy -lre2 -lstdc++ -lm -lpthread
 

@@ -1,5 +1,6 @@
 #include "ingester/ingester.h"
 
+#include "common/app/app_store.h"
 #include "common/net/rpc.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
@@ -177,7 +178,7 @@ static enum err ingester_start(struct app *app, void **ret_room, struct err_deta
     if (in == NULL)
         return ERR_NOMEM;
     in->app = app;
-    enum err e = backend_local_new(app->config->local_path, &in->backend, reterr_detail);
+    enum err e = app_store_open(app, true, &in->backend, reterr_detail);
     struct core_options core = {.config = app->config,
                                 .clock = app->clock,
                                 .memory = &app->memory,

@@ -7,13 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { META_BYTES_MAX = 64 * 1024 };
+enum { META_BYTES_MAX = 64 * 1024, CLOSE_ROUNDS = 3 };
 
 struct entry {
     char key[192]; /* tenant/id */
     struct block_meta meta;
     struct block *block; /* opened on first use */
     uint64_t seen;       /* poll number */
+    bool was_used;       /* since blocks were last closed for want of memory */
     bool is_bad;         /* its meta can not be read: every answer lacks it */
     UT_hash_handle hh;
 };
@@ -259,16 +260,9 @@ static bool is_covered(const struct block_meta *m, const struct blocks_coverage 
     return false;
 }
 
-static enum err entry_open(struct blocks *b, const char *tenant, const char *id, struct block **ret)
-{
-    struct object *object;
-    enum err e = b->backend->ops->open(b->backend, tenant, id, &object);
-
-    return e != ERR_OK ? e : block_open(object, b->budget, ret);
-}
-
-/* The open block of an entry, with a reference for the caller; NULL when it can not be read.  The footer is read outside the lock. */
-static struct block *entry_block(struct blocks *b, const char *tenant, const char *id)
+/* The open block of an entry, with a reference for the caller; NULL: it has none. */
+static struct block *entry_block(struct blocks *b, const char *tenant, const char *id,
+                                 bool *ret_is_bad)
 {
     char key[192];
     struct entry *e;
@@ -279,21 +273,69 @@ static struct block *entry_block(struct blocks *b, const char *tenant, const cha
     HASH_FIND_STR(b->entries, key, e);
     if (e != NULL && e->block != NULL)
         block = block_ref(e->block);
-    bool is_bad = e == NULL || e->is_bad;
+    if (e != NULL)
+        e->was_used = true;
+    *ret_is_bad = e == NULL || e->is_bad;
     mutex_unlock(&b->lock);
-    if (block != NULL || is_bad || entry_open(b, tenant, id, &block) != ERR_OK)
-        return block;
+    return block;
+}
+
+/* Closes blocks that were not used since this last came by, but `tenant/id`; false: there was none.  Who reads one of them now keeps it. */
+static bool close_unused(struct blocks *b, const char *tenant, const char *id)
+{
+    char key[192];
+    struct entry *e, *next;
+    bool any = false, any_open = false;
+
+    (void)snprintf(key, sizeof key, "%s/%s", tenant, id);
+    mutex_lock(&b->lock);
+    HASH_ITER (hh, b->entries, e, next) {
+        if (e->block == NULL || strcmp(e->key, key) == 0)
+            continue;
+        any_open = true;
+        if (!e->was_used) {
+            block_unref(e->block);
+            e->block = NULL;
+            any = true;
+        }
+        e->was_used = false;
+    }
+    mutex_unlock(&b->lock);
+    return any || any_open; /* the second time round all of them are unused */
+}
+
+/* Reads the footer, outside the lock.  Takes the object. */
+static enum err entry_open(struct blocks *b, const char *tenant, const char *id,
+                           struct object *object, struct block **ret)
+{
+    char key[192];
+    struct entry *e;
+    enum err err = block_open(object, b->budget, ret);
+
+    for (int i = 0; (err == ERR_LIMIT || err == ERR_NOMEM) && i < CLOSE_ROUNDS; i++) {
+        if (!close_unused(b, tenant, id))
+            break;
+        err = b->backend->ops->open(b->backend, tenant, id, &object);
+        if (err == ERR_OK)
+            err = block_open(object, b->budget, ret);
+    }
+    if (err != ERR_OK)
+        return err;
+    (void)snprintf(key, sizeof key, "%s/%s", tenant, id);
     mutex_lock(&b->lock);
     HASH_FIND_STR(b->entries, key, e);
     if (e != NULL && e->block == NULL)
-        e->block = block_ref(block);
+        e->block = block_ref(*ret);
     mutex_unlock(&b->lock);
-    return block;
+    return ERR_OK;
 }
 
 struct candidate {
     char id[37];
     uint64_t max_end_ns;
+    struct object *object; /* to be opened */
+    struct block *block;
+    bool is_bad;
 };
 
 static int candidate_cmp(const void *a, const void *b)
@@ -333,6 +375,29 @@ static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_
     return n;
 }
 
+/* What the list says is opened in two rounds, so that all footers are on their way before the first is waited for. */
+static void open_all(struct blocks *b, const char *tenant, struct candidate *list, uint32_t n,
+                     struct blocks_set *set)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct candidate *c = &list[i];
+        c->block = entry_block(b, tenant, c->id, &c->is_bad);
+        if (c->block == NULL && !c->is_bad)
+            c->is_bad = b->backend->ops->open(b->backend, tenant, c->id, &c->object) != ERR_OK;
+        if (c->object != NULL)
+            block_want_tail(c->object);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct candidate *c = &list[i];
+        if (c->object != NULL && entry_open(b, tenant, c->id, c->object, &c->block) != ERR_OK)
+            c->block = NULL;
+        if (c->block == NULL)
+            set->unreadable++;
+        else
+            set->blocks[set->count++] = c->block;
+    }
+}
+
 enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns,
                      const struct blocks_coverage *coverage, uint32_t coverage_count,
                      struct arena *a, struct blocks_set *ret)
@@ -342,21 +407,18 @@ enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, ui
 
     if (!knows_all(b, tenant, coverage, coverage_count)) {
         enum err e = poll_run(b, tenant);
-        if (e != ERR_OK)
+        if (e == ERR_NOMEM)
             return e;
-        listed_note(b, tenant, coverage, coverage_count);
+        if (e != ERR_OK)
+            set.unreadable++; /* what is known is answered for; there is more */
+        else
+            listed_note(b, tenant, coverage, coverage_count);
     }
     uint32_t n = candidates(b, tenant, start_ns, end_ns, coverage, coverage_count, a, &list);
     set.blocks = ARENA_ARRAY(a, struct block *, n);
     if (arena_err(a) != ERR_OK)
         return arena_err(a);
-    for (uint32_t i = 0; i < n; i++) {
-        struct block *block = entry_block(b, tenant, list[i].id);
-        if (block == NULL)
-            set.unreadable++;
-        else
-            set.blocks[set.count++] = block;
-    }
+    open_all(b, tenant, list, n, &set);
     *ret = set;
     return ERR_OK;
 }

@@ -1,5 +1,6 @@
 #include "querier/querier.h"
 
+#include "common/app/app_store.h"
 #include "common/base/clock.h"
 #include "common/base/map.h"
 #include "common/obs/log.h"
@@ -313,7 +314,7 @@ static enum err querier_open(struct querier *q, struct err_detail *detail)
                                 .query_receive_bytes_max = 64 << 20,
                                 .contexts = INGESTER_CONTEXTS};
 
-    enum err e = backend_local_new(c->local_path, &q->backend, detail);
+    enum err e = app_store_open(q->app, false, &q->backend, detail);
     if (e == ERR_OK)
         e = blocks_new(q->backend, &q->footers, &q->blocks);
     if (e == ERR_OK)

@@ -115,6 +115,8 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
 static enum err flagged_blocks(struct search_ctx *ctx, const struct blocks_set *set,
                                struct search_ids *ids)
 {
+    for (uint32_t i = 0; i < set->count; i++)
+        block_want_flagged(set->blocks[i]);
     for (uint32_t i = 0; i < set->count; i++) {
         const struct trace_id *list;
         uint32_t count;

@@ -90,6 +90,9 @@ enum err search_keep_split(struct search_ctx *ctx, const struct blocks_set *set,
     uint32_t *places = ARENA_ARRAY(ctx->arena, uint32_t, ids->count);
     if (places == NULL)
         return arena_err(ctx->arena);
+    for (uint32_t b = 0; b < set->count; b++)
+        for (uint32_t i = 0; i < ids->count; i++)
+            block_want_trace(set->blocks[b], ids->ids[i]);
     enum err e = heads_count(ctx, ids, places);
     for (uint32_t b = 0; b < set->count && e == ERR_OK; b++)
         for (uint32_t i = 0; i < ids->count; i++)
@@ -230,6 +233,9 @@ enum err search_gather_blocks(struct search_ctx *ctx, const struct blocks_set *s
 {
     enum err e = ERR_OK;
 
+    for (uint32_t b = 0; b < set->count; b++)
+        for (uint32_t i = 0; i < count; i++)
+            block_want_trace(set->blocks[b], ids[i]);
     for (uint32_t b = 0; b < set->count && e == ERR_OK; b++)
         e = block_append(ctx, set->blocks[b], ids, count, scratch);
     return e;

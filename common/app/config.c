@@ -11,6 +11,7 @@
 #define CONFIG_T_INT       CONFIG_INT
 #define CONFIG_T_DOUBLE    CONFIG_DOUBLE
 #define CONFIG_T_STRING    CONFIG_STRING
+#define CONFIG_T_SECRET    CONFIG_SECRET
 #define CONFIG_T_DURATION  CONFIG_DURATION
 #define CONFIG_T_BYTES     CONFIG_BYTES
 #define CONFIG_T_ENUM(...) CONFIG_ENUM
@@ -20,6 +21,7 @@
 #define CONFIG_W_INT       ""
 #define CONFIG_W_DOUBLE    ""
 #define CONFIG_W_STRING    ""
+#define CONFIG_W_SECRET    ""
 #define CONFIG_W_DURATION  ""
 #define CONFIG_W_BYTES     ""
 #define CONFIG_W_ENUM(...) #__VA_ARGS__
@@ -59,6 +61,22 @@ static const struct config_row main_rows[] = {
      .min = "",
      .max = "",
      .help = "Labels added to every series: {name: value}."},
+    {.key = "storage.trace.s3.metadata",
+     .type = CONFIG_PART,
+     .part = config_parts_s3_metadata,
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help = "Metadata of every object: {name: value}."},
+    {.key = "storage.trace.s3.tags",
+     .type = CONFIG_PART,
+     .part = config_parts_s3_tags,
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help = "Tags of every object: {name: value}."},
     {.key = "metrics_generator.storage.remote_write",
      .type = CONFIG_PART,
      .part = config_remote_read,
@@ -229,6 +247,7 @@ static enum err read_flag(struct config_reader *r, const struct config_flag *fla
     case CONFIG_INT:
     case CONFIG_DOUBLE:
     case CONFIG_STRING:
+    case CONFIG_SECRET:
     case CONFIG_DURATION:
     case CONFIG_BYTES:
     case CONFIG_ENUM:

@@ -58,6 +58,7 @@ struct config_remote_write {
 #define CONFIG_C_INT       int64_t
 #define CONFIG_C_DOUBLE    double
 #define CONFIG_C_STRING    const char *
+#define CONFIG_C_SECRET    const char *
 #define CONFIG_C_DURATION  int64_t
 #define CONFIG_C_BYTES     uint64_t
 #define CONFIG_C_ENUM(...) const char *
@@ -71,6 +72,8 @@ struct config {
     struct config_listener otlp_grpc, otlp_http;
     struct config_pair *external_labels; /* metrics_generator.registry.external_labels */
     unsigned external_label_count;
+    struct config_pair *s3_metadata, *s3_tags; /* storage.trace.s3.metadata, .tags */
+    unsigned s3_metadata_count, s3_tag_count;
     struct config_remote_write *remote_write;
     unsigned remote_write_count;
     int64_t retention_ns; /* what counts after the rules of block_retention: 0 = keep for ever */

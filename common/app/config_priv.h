@@ -29,6 +29,7 @@ enum config_type {
     CONFIG_INT,
     CONFIG_DOUBLE,
     CONFIG_STRING,
+    CONFIG_SECRET, /* a text that is never printed */
     CONFIG_DURATION,
     CONFIG_BYTES,
     CONFIG_ENUM,
@@ -155,7 +156,8 @@ MUST_CHECK enum err config_yaml_pairs(struct config_reader *r, yaml_node_t *node
                                       struct config_pair **ret, unsigned *ret_count);
 
 /* --- config_parts.c --- */
-config_part_fn config_parts_receivers, config_parts_external_labels, config_remote_read;
+config_part_fn config_parts_receivers, config_parts_external_labels, config_parts_s3_metadata,
+    config_parts_s3_tags, config_remote_read;
 MUST_CHECK enum err config_parts_default_receivers(
     struct config_reader *r); /* as Tempo without any: OTLP/gRPC on localhost */
 

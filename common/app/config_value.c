@@ -170,7 +170,7 @@ static enum err set_string(struct config_reader *r, const struct config_row *row
 static enum err set_enum(struct config_reader *r, const struct config_row *row, void *base,
                          const struct config_value *v)
 {
-    static const char *const backends[] = {"s3", "gcs", "azure", NULL};
+    static const char *const backends[] = {"gcs", "azure", NULL};
     const char *at = row->words;
 
     while (*at != '\0') {
@@ -182,7 +182,7 @@ static enum err set_enum(struct config_reader *r, const struct config_row *row, 
     }
     if (row->offset == offsetof(struct config, storage_backend) &&
         strcmp(row->key, "storage.trace.backend") == 0 && text_is_any(v->items[0], backends))
-        return config_fail(r, v->line, "%s " SLICE_FMT " is not supported yet; only local is",
+        return config_fail(r, v->line, "%s " SLICE_FMT " is not supported yet; local and s3 are",
                            v->label, SLICE_ARG(v->items[0]));
     if (strchr(row->words, ' ') == NULL)
         return config_fail(r, v->line, "%s: \"" SLICE_FMT "\" must be %s", v->label,
@@ -279,7 +279,7 @@ enum err config_value_set(struct config_reader *r, const struct config_row *row,
         [CONFIG_DOUBLE] = set_double,     [CONFIG_STRING] = set_string,
         [CONFIG_DURATION] = set_duration, [CONFIG_BYTES] = set_bytes,
         [CONFIG_ENUM] = set_enum,         [CONFIG_LIST] = set_list,
-        [CONFIG_DOUBLES] = set_doubles,
+        [CONFIG_DOUBLES] = set_doubles,   [CONFIG_SECRET] = set_string,
     };
     struct config_value list;
 
@@ -310,6 +310,7 @@ bool config_value_is_zero(const struct config_row *row, const struct config_valu
     case CONFIG_DURATION: return num_parse_duration(v->items[0], &n) == ERR_OK && n == 0;
     case CONFIG_DOUBLE:
     case CONFIG_STRING:
+    case CONFIG_SECRET:
     case CONFIG_ENUM:
     case CONFIG_LIST:
     case CONFIG_DOUBLES:
@@ -439,6 +440,9 @@ void config_value_write(const struct config_row *row, const void *base, struct b
     case CONFIG_BYTES: num_append_u64(out, *(const uint64_t *)p); break;
     case CONFIG_DOUBLE: num_append_double_json(out, *(const double *)p); break;
     case CONFIG_DURATION: num_append_duration(out, *(const int64_t *)p); break;
+    case CONFIG_SECRET:
+        config_value_write_string(**(const char *const *)p != '\0' ? "<secret>" : "", out);
+        break;
     case CONFIG_STRING:
     case CONFIG_ENUM: config_value_write_string(*(const char *const *)p, out); break;
     case CONFIG_LIST: write_list(p, out); break;

@@ -141,6 +141,14 @@ static void write_part(const struct config *c, const struct config_row *row, str
         buf_append_byte(out, ' ');
         write_pairs(c->external_labels, c->external_label_count, false, out);
         buf_append_byte(out, '\n');
+    } else if (row->part == config_parts_s3_metadata) {
+        buf_append_byte(out, ' ');
+        write_pairs(c->s3_metadata, c->s3_metadata_count, true, out);
+        buf_append_byte(out, '\n');
+    } else if (row->part == config_parts_s3_tags) {
+        buf_append_byte(out, ' ');
+        write_pairs(c->s3_tags, c->s3_tag_count, true, out);
+        buf_append_byte(out, '\n');
     } else {
         assert(row->part == config_remote_read);
         buf_append_str(out, c->remote_write_count == 0 ? " []\n" : "\n");
@@ -245,6 +253,7 @@ static const char *type_name(enum config_type type)
     case CONFIG_INT: return "whole number";
     case CONFIG_DOUBLE: return "number";
     case CONFIG_STRING: return "text";
+    case CONFIG_SECRET: return "secret text";
     case CONFIG_DURATION: return "duration";
     case CONFIG_BYTES: return "size";
     case CONFIG_ENUM: return "one of";

@@ -179,6 +179,7 @@ static enum err read_row(struct config_reader *r, const struct config_scope *sco
     case CONFIG_INT:
     case CONFIG_DOUBLE:
     case CONFIG_STRING:
+    case CONFIG_SECRET:
     case CONFIG_DURATION:
     case CONFIG_BYTES:
     case CONFIG_ENUM:

@@ -105,6 +105,16 @@ static CURLcode http_job_set_method(struct http_job *job, const char *method)
     return rc;
 }
 
+static long tls_version(unsigned tls_min)
+{
+    switch (tls_min) {
+    case 10: return CURL_SSLVERSION_TLSv1_0;
+    case 11: return CURL_SSLVERSION_TLSv1_1;
+    case 13: return CURL_SSLVERSION_TLSv1_3;
+    default: return CURL_SSLVERSION_TLSv1_2;
+    }
+}
+
 static CURLcode http_job_set_identity(CURL *easy, const struct http_call *call)
 {
     CURLcode rc = CURLE_OK;
@@ -122,6 +132,8 @@ static CURLcode http_job_set_identity(CURL *easy, const struct http_call *call)
         rc = curl_easy_setopt(easy, CURLOPT_SSLCERT, call->cert_file);
     if (rc == CURLE_OK && call->key_file != NULL)
         rc = curl_easy_setopt(easy, CURLOPT_SSLKEY, call->key_file);
+    if (rc == CURLE_OK && call->tls_min != 0)
+        rc = curl_easy_setopt(easy, CURLOPT_SSLVERSION, tls_version(call->tls_min));
     if (rc == CURLE_OK && call->insecure_skip_verify) {
         rc = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
         if (rc == CURLE_OK)
@@ -226,10 +238,20 @@ static int64_t http_job_retry_after_ns(const struct http_job *job)
     return seconds * NS_PER_S;
 }
 
+void http_client_header(const struct http_answer *a, const char *name, char *ret, size_t size)
+{
+    struct curl_header *header;
+
+    assert(size > 0);
+    bool is_there = a->err == ERR_OK &&
+                    curl_easy_header(a->job->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK;
+    (void)snprintf(ret, size, "%s", is_there ? header->value : "");
+}
+
 /* Tells the caller; the job is gone afterwards.  It is in no list any more. */
 static void http_client_end(struct http_client *c, struct http_job *job, enum err err, CURLcode rc)
 {
-    struct http_answer answer = {.err = err, .retry_after_ns = -1};
+    struct http_answer answer = {.job = job, .err = err, .retry_after_ns = -1};
     long status = 0;
 
     if (err == ERR_OK) {
@@ -413,6 +435,7 @@ static void http_waiter_done(void *arg, const struct http_answer *answer)
 
     mutex_lock(&w->lock);
     w->answer = *answer;
+    w->answer.job = NULL; /* it is gone when the waiter wakes */
     if (answer->err == ERR_OK) {
         buf_append(w->ret_body, answer->body);
         w->answer.err = buf_err(w->ret_body);

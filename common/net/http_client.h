@@ -20,17 +20,22 @@ struct http_call {
     const char *basic_user, *basic_password;    /* may be NULL */
     const char *ca_file, *cert_file, *key_file; /* may be NULL */
     bool insecure_skip_verify;
+    unsigned tls_min; /* 10, 11, 12, 13: lowest TLS version times ten; 0: libcurl's own */
     int64_t timeout_ns;
     size_t body_bytes_max;
 };
+struct http_job;
 struct http_answer {
-    enum err err; /* ERR_OK: there was an answer, whatever its status */
+    const struct http_job *job; /* for http_client_header */
+    enum err err;               /* ERR_OK: there was an answer, whatever its status */
     unsigned status;
     struct slice body;      /* lives during the callback */
     int64_t retry_after_ns; /* -1: none */
     char error_text[256];
 };
 typedef void http_done(void *arg, const struct http_answer *answer);
+/* In the callback: a header's value, cut to fit and terminated; "" when there is none. */
+void http_client_header(const struct http_answer *a, const char *name, char *ret, size_t size);
 MUST_CHECK enum err http_client_new(struct http_client **ret);
 void http_client_free(
     struct http_client *c); /* cancels what is under way (done is called with ERR_CANCELED) */

@@ -59,15 +59,14 @@ static enum err read_trailer(const struct tail *t, uint64_t file_bytes, struct b
 
 static enum err read_footer(struct block *b, struct arena *tmp)
 {
-    struct tail t = {.len = b->object->bytes < BLOCK_TAIL_READ_BYTES ? (size_t)b->object->bytes
-                                                                     : BLOCK_TAIL_READ_BYTES};
+    struct object_range range = block_want_tail_range(b->object);
+    struct tail t = {.len = range.len, .offset = range.offset};
     struct block_ref ref;
     struct lz4_page page;
     struct slice raw = SLICE_NONE;
     uint32_t version;
     if (t.len < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
         return ERR_CORRUPT;
-    t.offset = b->object->bytes - t.len;
     t.bytes = arena_alloc(tmp, t.len);
     if (t.bytes == NULL)
         return arena_err(tmp);
@@ -203,6 +202,7 @@ static enum err is_trace(struct block *b, uint64_t trace, struct trace_id id, st
     struct lz4_page page;
     struct slice raw = SLICE_NONE;
     uint64_t io_bytes = 0, at = (trace - g->first_trace) * TRACE_ID_BYTES;
+    block_want_group(b, group); /* who finds a trace reads it: one round less */
     enum err e = block_page(b, &b->index.streams[BLOCK_TRACE_ID][group],
                             BLOCK_PAGE_STREAM + BLOCK_TRACE_ID, tmp, &io_bytes, &page, &raw);
     if (e != ERR_OK)

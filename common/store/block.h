@@ -62,6 +62,13 @@ MUST_CHECK enum err block_segment(struct block *b, uint32_t group, struct budget
 /* The group that holds a trace.  ERR_NOT_FOUND when the block does not have it. */
 MUST_CHECK enum err block_find_trace(struct block *b, struct trace_id id, uint32_t *ret_group,
                                      uint32_t *ret_trace);
+/* What will be read soon, told to the object: block_open will read the tail; block_find_trace the locator; block_flagged its page; a segment most pages
+ * of its group.  Return at once. */
+void block_want_tail(struct object *o);
+struct object_range block_want_tail_range(const struct object *o);
+void block_want_trace(struct block *b, struct trace_id id);
+void block_want_flagged(struct block *b);
+void block_want_group(struct block *b, uint32_t group);
 /* Ids of flagged traces (fragments), ascending; lives as long as the block. */
 MUST_CHECK enum err block_flagged(struct block *b, const struct trace_id **ret,
                                   uint32_t *ret_count);
