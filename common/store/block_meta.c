@@ -1,4 +1,6 @@
-/* meta.json: what a block is, in words.  64-bit numbers are texts: a JSON number is a double to most who read it. */
+/* meta.json: what a block is, in words.  64-bit numbers are texts: a JSON number is a double to most who read it.  The checksum, the last
+ * member, is over all text before its name: a number that a bad bit made another one would hide spans, here and in the log. */
+#include "common/base/crc32c.h"
 #include "common/base/num.h"
 #include "common/store/block.h"
 
@@ -9,6 +11,7 @@
 
 enum { META_JSON_BYTES_MAX = 64 << 10, U64_TEXT_BYTES = 24 };
 #define META_FORMAT "vvb1"
+#define CHECKSUM    "\"checksum\""
 
 struct number {
     const char *key;
@@ -63,8 +66,11 @@ enum err block_meta_to_json(const struct block_meta *m, struct buf *out)
     ok = ok && cJSON_AddNumberToObject(o, "group_count", m->group_count) != NULL;
     char *json = ok ? cJSON_Print(o) : NULL;
     if (json != NULL) {
-        buf_append_str(out, json);
-        buf_append_byte(out, '\n');
+        size_t first = out->len;
+        buf_append(out, (struct slice){(const uint8_t *)json, strlen(json) - 2}); /* not "\n}" */
+        buf_append_str(out, ",\n\t");
+        uint32_t sum = crc32c(slice_sub(buf_slice(out), first, out->len));
+        buf_appendf(out, CHECKSUM ":\t%" PRIu32 "\n}\n", sum);
     }
     cJSON_free(json);
     cJSON_Delete(o);
@@ -111,6 +117,24 @@ static enum err get_fields(const cJSON *o, struct block_meta *m, struct err_deta
     return get_u32(o, "group_count", &m->group_count, detail);
 }
 
+/* Blocks of before there was one have none. */
+static enum err check_sum(struct slice json, const cJSON *o, struct err_detail *detail)
+{
+    static const size_t len = sizeof CHECKSUM - 1;
+    size_t at = json.len;
+    uint32_t sum;
+
+    if (cJSON_GetObjectItemCaseSensitive(o, "checksum") == NULL)
+        return ERR_OK;
+    enum err e = get_u32(o, "checksum", &sum, detail);
+    do
+        at--;
+    while (at > 0 && (json.len - at < len || memcmp(json.ptr + at, CHECKSUM, len) != 0));
+    if (e == ERR_OK && sum != crc32c(slice_sub(json, 0, at)))
+        e = err_detail_set(detail, ERR_CORRUPT, "meta.json: the checksum is wrong");
+    return e;
+}
+
 enum err block_meta_from_json(struct slice json, struct block_meta *ret,
                               struct err_detail *reterr_detail)
 {
@@ -131,6 +155,8 @@ enum err block_meta_from_json(struct slice json, struct block_meta *ret,
                            BLOCK_VERSION);
     if (e == ERR_OK)
         e = get_fields(o, &m, reterr_detail);
+    if (e == ERR_OK)
+        e = check_sum(json, o, reterr_detail);
     cJSON_Delete(o);
     if (e == ERR_OK)
         *ret = m;

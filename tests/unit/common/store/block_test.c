@@ -733,6 +733,14 @@ static void test_meta_json(void **state)
     for (size_t len = 0; len + 2 < json.len; len++)
         assert_int_equal(block_meta_from_json((struct slice){json.ptr, len}, &back, &detail),
                          ERR_CORRUPT);
+    for (size_t i = 0; i < json.len * 8; i++) {
+        uint8_t flip = (uint8_t)(1u << i % 8);
+        json.ptr[i / 8] ^= flip;
+        enum err e = block_meta_from_json(buf_slice(&json), &back, &detail);
+        if (e == ERR_OK)
+            assert_memory_equal(&m, &back, sizeof m); /* white space, or the checksum's own name */
+        json.ptr[i / 8] ^= flip;
+    }
     static const char *const bad[] = {"", "[]", "{}", "{\"format\":\"vvb1\",\"version\":-1}",
                                       "{\"format\":\"vvb1\",\"version\":1}"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
