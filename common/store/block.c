@@ -26,7 +26,10 @@ enum err block_page(struct block *b, const struct block_ref *ref, uint8_t kind, 
     *io_bytes += ref->bytes;
     atomic_fetch_add_explicit(&b->read_bytes, ref->bytes, memory_order_relaxed);
     e = lz4_page_open((struct slice){bytes, ref->bytes}, ret);
-    if (e == ERR_OK && ret->kind != kind)
+    bool is_it =
+        ret->kind == kind || (kind == BLOCK_PAGE_ANY_TEXTS &&
+                              (ret->kind == BLOCK_PAGE_TEXTS || ret->kind == BLOCK_PAGE_TEMPLATES));
+    if (e == ERR_OK && !is_it)
         e = ERR_CORRUPT;
     return e == ERR_OK ? lz4_page_raw(ret, tmp, ret_raw) : e;
 }

@@ -2,6 +2,7 @@
 #include "common/base/hash.h"
 #include "common/store/block_dict.h"
 #include "common/store/block_filter.h"
+#include "common/store/block_text.h"
 #include "common/store/page.h"
 
 #include <assert.h>
@@ -538,8 +539,7 @@ static enum err write_plain_part(struct block_writer *w, const struct gathered *
     }
     if (e != ERR_OK || count == 0)
         return e;
-    page_put_texts(&w->raw, texts, count);
-    return block_write_page(w, BLOCK_PAGE_TEXTS, count, false, ret);
+    return block_text_put(w, texts, count, ret);
 }
 
 static enum err write_plain(struct block_writer *w, struct block_column *c,

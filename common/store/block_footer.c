@@ -15,7 +15,7 @@ _Static_assert(SEG_STATUS_MESSAGE == 0 && SEG_HAS_STATUS == 6 && SEG_SCOPE_VERSI
                    SEG_UNKNOWN == 10 && SEGMENT_ROWS_ATTRIBUTE == 11,
                "fields of block v1");
 _Static_assert(BLOCK_STREAM_COUNT == 26 && BLOCK_PAGE_INTS == 64 && BLOCK_PAGE_FOOTER == 73 &&
-                   BLOCK_PAGE_FILTER == 74,
+                   BLOCK_PAGE_FILTER == 74 && BLOCK_PAGE_TEMPLATES == 75,
                "streams and pages of block v1");
 
 enum section {

@@ -1,5 +1,6 @@
 #include "common/store/block_grow.h"
 
+#include "common/store/block_text.h"
 #include "common/store/page.h"
 
 #include <assert.h>
@@ -434,8 +435,7 @@ static enum err write_plain(struct block_grow *g, const struct block_grow_part *
     }
     if (e != ERR_OK)
         return e;
-    page_put_texts(&w->raw, texts, n);
-    return block_write_page(w, BLOCK_PAGE_TEXTS, n, false, &ref->page);
+    return block_text_put(w, texts, n, &ref->page);
 }
 
 /* --- dictionaries --- */

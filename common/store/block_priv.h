@@ -72,7 +72,9 @@ enum block_page_kind {
     BLOCK_PAGE_LOCATOR,
     BLOCK_PAGE_FLAGGED,
     BLOCK_PAGE_FOOTER,
-    BLOCK_PAGE_FILTER
+    BLOCK_PAGE_FILTER,
+    BLOCK_PAGE_TEMPLATES,
+    BLOCK_PAGE_ANY_TEXTS = 255 /* not a kind: whoever asks takes TEXTS and TEMPLATES */
 };
 
 enum block_form { BLOCK_FORM_NUMBERS, BLOCK_FORM_DICT, BLOCK_FORM_PLAIN };

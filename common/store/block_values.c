@@ -3,6 +3,7 @@
 #include "common/store/block_dict.h"
 #include "common/store/block_filter.h"
 #include "common/store/block_pages.h"
+#include "common/store/block_text.h"
 #include "common/store/page.h"
 
 #include <assert.h>
@@ -114,17 +115,16 @@ static enum err get_codes(struct block_segment *s, const struct block_column *fr
     return e;
 }
 
-static enum err get_plain(struct block_segment *s, struct slice raw, struct seg_column *c)
+static enum err get_plain(struct block_segment *s, const struct block_ref *ref,
+                          struct seg_column *c)
 {
-    raw = arena_dup(&s->arena, raw);
-    struct reader r = reader_of(raw);
     uint32_t *to = arena_alloc(&s->arena, (size_t)c->count * sizeof *to);
     struct slice *texts;
     if (to == NULL)
         return block_pages_no_room(s);
     for (uint32_t i = 0; i < c->count; i++)
         to[i] = i;
-    enum err e = page_get_texts(&r, c->count, &s->arena, &texts);
+    enum err e = block_text_get(s, ref, c->count, &texts);
     c->codes = to;
     c->values = texts;
     c->value_count = c->count;
@@ -138,7 +138,7 @@ static uint8_t page_kind(const struct block_column *c)
     case SEG_DOUBLE: return BLOCK_PAGE_DOUBLES;
     case SEG_BOOL: return BLOCK_PAGE_BOOLS;
     case SEG_STR:
-    case SEG_ANY: return c->form == BLOCK_FORM_DICT ? BLOCK_PAGE_CODES : BLOCK_PAGE_TEXTS;
+    case SEG_ANY: return BLOCK_PAGE_CODES;
     case SEG_TYPE_COUNT: break;
     }
     return 0;
@@ -155,7 +155,8 @@ static enum err column_load(struct block_segment *s, const struct block_column *
         return ERR_OK;
     }
     enum err e = column_rows(s, table, (uint32_t)(from - s->b->index.columns[table]), &c);
-    if (e == ERR_OK)
+    bool is_plain = from->form == BLOCK_FORM_PLAIN;
+    if (e == ERR_OK && !is_plain)
         e = block_pages_one(s, &from->pages[part], page_kind(from), c.count, &raw);
     if (e != ERR_OK)
         return e;
@@ -166,8 +167,7 @@ static enum err column_load(struct block_segment *s, const struct block_column *
     else if (c.type == SEG_BOOL)
         e = get_bools(s, raw, &c);
     else
-        e = from->form == BLOCK_FORM_DICT ? get_codes(s, from, part, raw, &c)
-                                          : get_plain(s, raw, &c);
+        e = is_plain ? get_plain(s, &from->pages[part], &c) : get_codes(s, from, part, raw, &c);
     if (e == ERR_OK)
         *ret = c;
     return e;
@@ -243,19 +243,6 @@ static enum err coded_equal(struct block_segment *s, const struct block_column *
     return e;
 }
 
-static enum err plain_equal(struct block_segment *s, const struct block_column *from, uint32_t part,
-                            struct slice text, struct seg_column *c, uint8_t *is_it)
-{
-    struct slice raw = SLICE_NONE, *values;
-    enum err e = block_pages_one(s, &from->pages[part], BLOCK_PAGE_TEXTS, c->count, &raw);
-    struct reader r = reader_of(raw);
-    if (e == ERR_OK)
-        e = page_get_texts(&r, c->count, &s->tmp, &values);
-    for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
-        is_it[i] = slice_eq(values[i], text);
-    return e;
-}
-
 /* Without reading the values where the dictionary or the filter can tell that none is it: ret->count is 0 then. */
 static enum err column_equal(struct block_segment *s, enum seg_table table, uint32_t column,
                              struct slice text, struct seg_column *ret)
@@ -278,8 +265,9 @@ static enum err column_equal(struct block_segment *s, enum seg_table table, uint
     uint8_t *is_it = e == ERR_OK ? arena_alloc(&s->tmp, ret->count) : NULL;
     if (is_it == NULL)
         return e == ERR_OK ? block_pages_no_room(s) : e;
-    e = from->form == BLOCK_FORM_PLAIN ? plain_equal(s, from, part, text, ret, is_it)
-                                       : coded_equal(s, from, part, text, ret, is_it);
+    e = from->form == BLOCK_FORM_PLAIN
+            ? block_text_equal(s, &from->pages[part], ret->count, text, is_it)
+            : coded_equal(s, from, part, text, ret, is_it);
     if (e == ERR_OK)
         e = keep_rows(s, ret, text, is_it);
     return e;

@@ -52,7 +52,7 @@ static uint8_t column_kind(const struct block_column *c)
     case SEG_DOUBLE: return BLOCK_PAGE_DOUBLES;
     case SEG_BOOL: return BLOCK_PAGE_BOOLS;
     case SEG_STR:
-    case SEG_ANY: return c->form == BLOCK_FORM_DICT ? BLOCK_PAGE_CODES : BLOCK_PAGE_TEXTS;
+    case SEG_ANY: return c->form == BLOCK_FORM_DICT ? BLOCK_PAGE_CODES : BLOCK_PAGE_ANY_TEXTS;
     case SEG_TYPE_COUNT: break;
     }
     return 0;

@@ -1,6 +1,7 @@
 /* Any bytes as values of a page.  Property: what can be read comes back the same when it is written and read again. */
 #include "common/codec/lz4_page.h"
 #include "common/store/page.h"
+#include "common/store/page_template.h"
 
 #include <assert.h>
 
@@ -73,6 +74,32 @@ static void fuzz_texts(struct reader *r, uint32_t count, struct arena *a)
     buf_release(&b);
 }
 
+/* What can be read as templates is found again, value by value. */
+static void fuzz_templates(struct slice raw, uint32_t count, struct arena *a)
+{
+    static uint8_t is_it[COUNT_MAX];
+    struct slice *v, *again;
+    struct buf b;
+    struct arena tmp;
+    bool pays = false;
+    arena_init(&tmp, a->budget);
+    buf_init(&b, 1u << 24);
+    (void)!page_template_equal(raw, count, SLICE_LIT("user-000042"), &tmp, is_it);
+    arena_reset(&tmp);
+    if (page_template_get(raw, count, a, &tmp, &v) == ERR_OK &&
+        page_template_put(&b, v, count, &tmp, &pays) == ERR_OK && pays && buf_err(&b) == ERR_OK) {
+        if (page_template_get(buf_slice(&b), count, a, &tmp, &again) == ERR_OK)
+            for (uint32_t i = 0; i < count; i++)
+                assert(slice_eq(v[i], again[i]));
+        if (count != 0 &&
+            page_template_equal(buf_slice(&b), count, v[count / 2], &tmp, is_it) == ERR_OK)
+            for (uint32_t i = 0; i < count; i++)
+                assert(is_it[i] == slice_eq(v[i], v[count / 2]));
+    }
+    buf_release(&b);
+    arena_release(&tmp);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct reader r = reader_of((struct slice){data, size});
@@ -93,6 +120,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t count = reader_le16(&r) % COUNT_MAX;
     if (what >= 240 && what < 250)
         fuzz_ascending(&r, count);
+    else if (what >= 200 && what < 220)
+        fuzz_templates((struct slice){r.at, reader_left(&r)}, count, &a);
     else if (what % 3 == 0)
         fuzz_ints(&r, count);
     else if (what % 3 == 1)
