@@ -10,7 +10,7 @@ enum { SAMPLE_TEXTS = 1024 };
 static size_t stored_bytes(struct buf *page, struct slice raw)
 {
     buf_reset(page);
-    lz4_page_append(page, 0, 0, raw, false);
+    lz4_page_append(page, 0, 0, raw, LZ4_PAGE_SMALL);
     return page->len;
 }
 

@@ -27,13 +27,23 @@ static enum err flush(struct block_writer *w)
     return e;
 }
 
+/* Texts are many and read seldom, or once: they are worth more effort. */
+static enum lz4_page_effort effort_of(uint8_t kind, bool is_packed)
+{
+    bool has_texts =
+        kind == BLOCK_PAGE_DICT || kind == BLOCK_PAGE_TEXTS || kind == BLOCK_PAGE_TEMPLATES;
+    if (is_packed)
+        return LZ4_PAGE_AS_IS;
+    return has_texts ? LZ4_PAGE_SMALL : LZ4_PAGE_FAST;
+}
+
 enum err block_write_page(struct block_writer *w, uint8_t kind, uint32_t count, bool is_packed,
                           struct block_ref *ret)
 {
     if (buf_err(&w->raw) != ERR_OK)
         return buf_err(&w->raw);
     size_t before = w->out.len;
-    lz4_page_append(&w->out, kind, count, buf_slice(&w->raw), is_packed);
+    lz4_page_append(&w->out, kind, count, buf_slice(&w->raw), effort_of(kind, is_packed));
     buf_reset(&w->raw);
     if (buf_err(&w->out) != ERR_OK)
         return buf_err(&w->out);

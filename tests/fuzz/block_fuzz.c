@@ -24,9 +24,9 @@ static void repair_page(uint8_t *page, size_t len)
     if (len < PAGE_HEADER)
         return;
     le32_write(page + 4, (uint32_t)(len - PAGE_HEADER));
-    if ((page[17] & 1) == 0)
+    page[17] %= 3;
+    if (page[17] == 0)
         le32_write(page + 8, (uint32_t)(len - PAGE_HEADER));
-    page[17] &= 1;
     le16_write(page + 18, 0);
     le32_write(page, crc32c((struct slice){page + 4, len - 4}));
 }

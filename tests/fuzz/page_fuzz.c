@@ -116,6 +116,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              .stored = slice_sub((struct slice){data, size}, 2, size)};
     if (size >= 3)
         (void)!lz4_page_raw(&page, &a, &raw);
+    page.is_zstd = true;
+    if (size >= 3)
+        (void)!lz4_page_raw(&page, &a, &raw);
     uint8_t what = reader_u8(&r);
     uint32_t count = reader_le16(&r) % COUNT_MAX;
     if (what >= 240 && what < 250)

@@ -44,7 +44,7 @@ DOORS = [
     (r"expat\.h", r"common/objstore/s3_xml\.c"),
     (r"cjson/.*|cJSON\.h", r"common/codec/otlp_json[a-z_]*\.c|common/store/block_meta\.c|.*_json\.c"),
     (r"lz4.*\.h", r"common/codec/(lz4|inflate)[a-z0-9_]*\.c|common/store/[a-z0-9_]*\.c"),
-    (r"zstd.*\.h", r"common/codec/inflate[a-z_]*\.c"),
+    (r"zstd.*\.h", r"common/codec/(inflate[a-z_]*|lz4_page)\.c"),
     (r"zlib\.h|libdeflate\.h", r"common/codec/(inflate|deflate|gzip)[a-z_]*\.c|common/net/http_server[a-z0-9_]*\.c"),
     (r"snappy.*\.h", r"common/codec/inflate[a-z_]*\.c|common/codec/snappy_block\.c"),
     (r"yaml\.h", r"common/app/config[a-z_]*\.[ch]"),

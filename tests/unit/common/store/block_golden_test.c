@@ -25,6 +25,7 @@ static const struct golden all[] = {
     {FOLDER "v1-shop.vvb", FOLDER "v1-shop.otlp", 2027, 200, 1, false, 202, 27, 0},
     {FOLDER "v2-odd.vvb", FOLDER "v2-odd.otlp", 2028, 120, 2, true, 90, 18, 17},
     {FOLDER "v2-templates.vvb", FOLDER "v2-templates.otlp", 2030, 400, 2, false, 400, 53, 0},
+    {FOLDER "v2-zstd.vvb", FOLDER "v2-zstd.otlp", 2031, 100, 2, true, 73, 18, 18},
     {FOLDER "v2-shop.vvb", FOLDER "v2-shop.otlp", 2029, 400, 2, false, 415, 41, 0},
 };
 
