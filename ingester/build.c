@@ -330,7 +330,6 @@ static struct generation *next_generation(struct core *c, int64_t now)
 void build_run(void *arg)
 {
     struct core *c = arg;
-    int64_t next_retention = core_mono_ns(c) + c->config->flush_check_period_ns;
 
     mutex_lock(&c->lock);
     while (!c->is_build_stopping) {
@@ -347,14 +346,6 @@ void build_run(void *arg)
             mutex_lock(&c->lock);
             if (e != ERR_OK && !c->is_build_stopping)
                 (void)cond_wait(&c->changed, &c->lock, RETRY_MIN_NS / 10);
-            continue;
-        }
-        if (now >= next_retention) {
-            mutex_unlock(&c->lock);
-            retention_run(c);
-            mutex_lock(&c->lock);
-            int64_t period = c->config->flush_check_period_ns;
-            next_retention = now + (period > 60 * NS_PER_S ? period : 60 * NS_PER_S);
             continue;
         }
         (void)cond_wait(&c->changed, &c->lock, WAIT_MS * NS_PER_MS);

@@ -254,6 +254,9 @@ static enum err threads(struct core *c)
     if (e == ERR_OK)
         e = thread_start(&c->replay_thread, "replay", replay_run, c);
     c->has_replay = c->has_build && e == ERR_OK;
+    if (e == ERR_OK)
+        e = thread_start(&c->compact_thread, "compact", compact_run, c);
+    c->has_compact = c->has_replay && e == ERR_OK;
     return e;
 }
 
@@ -362,6 +365,8 @@ static void stop_threads(struct core *c)
         thread_join(c->apply_thread);
     if (c->has_build)
         thread_join(c->build_thread);
+    if (c->has_compact)
+        thread_join(c->compact_thread);
 }
 
 void core_drain(struct core *c, bool is_flush_all, int64_t timeout_ns)

@@ -11,6 +11,7 @@
 #include "common/store/head.h"
 #include "common/sys/thread.h"
 #include "ingester/batch_table.h"
+#include "ingester/catalog.h"
 #include "ingester/core.h"
 #include "ingester/ingester_metrics.h"
 #include "ingester/recent_ids.h"
@@ -105,8 +106,8 @@ struct core {
     struct ingester_metrics metrics;
 
     struct queue commit_queue, apply_queue;
-    pthread_t commit_thread, apply_thread, build_thread, replay_thread;
-    bool has_commit, has_apply, has_build, has_replay, is_drained;
+    pthread_t commit_thread, apply_thread, build_thread, replay_thread, compact_thread;
+    bool has_commit, has_apply, has_build, has_replay, has_compact, is_drained;
 
     atomic_size_t inflight_bytes, inflight_count, replay_bytes;
     atomic_bool is_readonly, is_failed, is_draining, is_replaying, is_stopping;
@@ -178,7 +179,8 @@ void build_run(void *arg);
 void replay_run(void *arg);
 bool replay_wait(struct core *c, size_t bytes); /* for room; false: the process ends */
 
-void retention_run(struct core *c); /* build thread */
+void compact_run(void *arg);
+void retention_run(struct core *c, struct catalog *catalog); /* compact thread */
 MUST_CHECK enum err
 retention_own_blocks(struct core *c,
                      uint64_t *ret_max_lsn); /* start: which frames are in blocks already */

@@ -17,9 +17,46 @@ static struct metric_cell *gauge(const char *name, const char *help)
     return metric_cell0(metrics_gauge(name, "", help));
 }
 
+static const double retention_bounds[] = {0.25, 0.5, 1, 2, 4, 8};
+
 #define HISTOGRAM(name, help, bounds) \
     metric_cell0(                     \
         metrics_histogram((name), "", (help), (bounds), sizeof(bounds) / sizeof((bounds)[0])))
+
+/* Of the compact thread. */
+static void init_compaction(struct ingester_metrics *m)
+{
+    m->retention_deleted = counter("tempodb_retention_deleted_total",
+                                   "Blocks removed because they are older than the retention.");
+    m->retention_errors = counter("tempodb_retention_errors_total",
+                                  "Blocks that the retention could not look at or remove.");
+    m->retention_marked =
+        counter("tempodb_retention_marked_for_deletion_total",
+                "Blocks found to be older than the retention, or merged into others.");
+    m->retention_duration = HISTOGRAM("tempodb_retention_duration_seconds",
+                                      "Time of looking for blocks to remove.", retention_bounds);
+    m->compaction_blocks = metrics_counter("tempodb_compaction_blocks_total", "level",
+                                           "Blocks merged into others, by their level.");
+    m->compaction_objects = metrics_counter("tempodb_compaction_objects_written_total", "level",
+                                            "Traces written by merges.");
+    m->compaction_bytes = metrics_counter("tempodb_compaction_bytes_written_total", "level",
+                                          "Bytes written by merges.");
+    m->compaction_combined = metrics_counter("tempodb_compaction_objects_combined_total", "level",
+                                             "Traces joined out of several blocks.");
+    m->compaction_deduped =
+        metrics_counter("tempodb_compaction_spans_combined_total", "replication_factor",
+                        "Spans left out because an equal one was there.");
+    m->compaction_outstanding =
+        metrics_gauge("tempodb_compaction_outstanding_blocks", "tenant",
+                      "Blocks that are not merged yet, those of open windows too.");
+    m->blocklist_length = metrics_gauge("tempodb_blocklist_length", "tenant", "Blocks.");
+    m->compaction_errors =
+        counter("tempodb_compaction_errors_total", "Merges that could not be done.");
+    m->compaction_read_bytes =
+        counter("vivace_compaction_read_bytes_total", "Bytes read by merges.");
+    m->compaction_flags_cleared = counter("vivace_compaction_flags_cleared_total",
+                                          "Traces found whole, or lacking what will not come.");
+}
 
 void ingester_metrics_init(struct ingester_metrics *m)
 {
@@ -49,10 +86,6 @@ void ingester_metrics_init(struct ingester_metrics *m)
                                 size_bounds),
         .flush_queue = gauge("tempo_ingester_flush_queue_length",
                              "Generations of heads that wait to become blocks."),
-        .retention_deleted = counter("tempodb_retention_deleted_total",
-                                     "Blocks removed because they are older than the retention."),
-        .retention_errors = counter("tempodb_retention_errors_total",
-                                    "Blocks that the retention could not look at or remove."),
         .wal_sync_seconds =
             HISTOGRAM("vivace_wal_fsync_seconds", "Time of one sync of the log.", sync_bounds),
         .wal_group_frames =
@@ -80,6 +113,7 @@ void ingester_metrics_init(struct ingester_metrics *m)
         .memory_waits = counter("vivace_ingester_memory_waits_total",
                                 "Times that a durable push waited for memory."),
     };
+    init_compaction(m);
 }
 
 void ingester_metrics_tenant(struct ingester_metrics *m, const char *tenant,

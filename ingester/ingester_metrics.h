@@ -11,7 +11,13 @@ struct ingester_metrics {
         *replay_errors, *refused, *push_errors;
     struct metric_cell *blocks_flushed, *failed_flushes, *flush_retries, *flush_duration,
         *flush_size, *flush_queue;
-    struct metric_cell *retention_deleted, *retention_errors;
+    struct metric_cell *retention_deleted, *retention_marked, *retention_errors,
+        *retention_duration;
+    struct metric_family *compaction_blocks, *compaction_objects, *compaction_bytes,
+        *compaction_combined;                                        /* level */
+    struct metric_family *compaction_deduped;                        /* replication_factor */
+    struct metric_family *compaction_outstanding, *blocklist_length; /* tenant */
+    struct metric_cell *compaction_errors, *compaction_read_bytes, *compaction_flags_cleared;
     struct metric_cell *wal_sync_seconds, *wal_group_frames, *wal_bytes, *wal_appended, *wal_torn,
         *wal_bad, *wal_quarantined, *wal_replayed, *wal_failures;
     struct metric_cell *duplicates, *copies, *truncated, *head_bytes, *memory_waits;

@@ -1,6 +1,7 @@
 #include "querier/blocks.h"
 
 #include "common/base/map.h"
+#include "common/store/block_lineage.h"
 #include "common/sys/thread.h"
 
 #include <assert.h>
@@ -15,7 +16,10 @@ struct entry {
     struct block *block; /* opened on first use */
     uint64_t seen;       /* poll number */
     bool was_used;       /* since blocks were last closed for want of memory */
-    bool is_bad;         /* its meta can not be read: every answer lacks it */
+    struct block_lineage lineage;
+    struct arena arena; /* of the lineage */
+    bool is_bad;        /* its meta can not be read: every answer lacks it */
+    bool is_replaced;   /* by another that is listed too: set anew for each set of blocks */
     UT_hash_handle hh;
 };
 
@@ -55,6 +59,7 @@ static void entry_free(struct blocks *b, struct entry *e)
 {
     HASH_DEL(b->entries, e);
     block_unref(e->block);
+    arena_release(&e->arena);
     free(e);
 }
 
@@ -92,12 +97,16 @@ static enum err entry_add(struct poll *p, const char *key, const char *id)
 
     if (e == NULL)
         return ERR_NOMEM;
+    arena_init(&e->arena, NULL);
     buf_init(&json, META_BYTES_MAX);
     err = p->b->backend->ops->read_meta(p->b->backend, p->at, id, &json);
     if (err == ERR_OK)
         err = block_meta_from_json(buf_slice(&json), &e->meta, NULL);
+    if (err == ERR_OK)
+        err = block_lineage_from_json(buf_slice(&json), &e->arena, &e->lineage);
     buf_release(&json);
     if (err == ERR_NOMEM || err == ERR_NOT_FOUND) {
+        arena_release(&e->arena);
         free(e);
         return err == ERR_NOMEM ? err : ERR_OK; /* removed in this moment */
     }
@@ -226,6 +235,23 @@ static void listed_note(struct blocks *b, const char *tenant,
     mutex_unlock(&b->lock);
 }
 
+/* With the lock held: whether the blocks in sight hold what a block of this name held. */
+static bool is_merged(struct blocks *b, const char *tenant, struct slice id)
+{
+    struct entry *e, *next;
+    size_t prefix = strlen(tenant);
+
+    HASH_ITER (hh, b->entries, e, next) {
+        if (e->lineage.from_count == 0 || strncmp(e->key, tenant, prefix) != 0 ||
+            e->key[prefix] != '/')
+            continue;
+        for (uint32_t i = 0; i < e->lineage.from_count; i++)
+            if (slice_eq_str(id, e->lineage.from[i].id))
+                return true;
+    }
+    return false;
+}
+
 static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_coverage *coverage,
                       uint32_t count)
 {
@@ -243,7 +269,7 @@ static bool knows_all(struct blocks *b, const char *tenant, const struct blocks_
             (void)snprintf(key, sizeof key, "%s/" SLICE_FMT, tenant,
                            SLICE_ARG(coverage[i].recent[k]));
             HASH_FIND_STR(b->entries, key, e);
-            all = e != NULL;
+            all = e != NULL || is_merged(b, tenant, coverage[i].recent[k]);
         }
     }
     mutex_unlock(&b->lock);
@@ -347,6 +373,28 @@ static int candidate_cmp(const void *a, const void *b)
     return strcmp(x->id, y->id);
 }
 
+/* With the lock held.  A block and what it was merged into are both listed while one takes the other's place: the new one counts. */
+static void mark_replaced(struct blocks *b, const char *tenant)
+{
+    struct entry *e, *next, *old;
+    size_t prefix = strlen(tenant);
+
+    HASH_ITER (hh, b->entries, e, next)
+        e->is_replaced = false;
+    HASH_ITER (hh, b->entries, e, next) {
+        if (e->lineage.from_count == 0 || strncmp(e->key, tenant, prefix) != 0 ||
+            e->key[prefix] != '/')
+            continue;
+        for (uint32_t i = 0; i < e->lineage.from_count; i++) {
+            char key[sizeof e->key];
+            (void)snprintf(key, sizeof key, "%s/%s", tenant, e->lineage.from[i].id);
+            HASH_FIND_STR(b->entries, key, old);
+            if (old != NULL && old != e)
+                old->is_replaced = true;
+        }
+    }
+}
+
 static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_ns, uint64_t end_ns,
                            const struct blocks_coverage *coverage, uint32_t coverage_count,
                            struct arena *a, struct candidate **ret)
@@ -357,13 +405,14 @@ static uint32_t candidates(struct blocks *b, const char *tenant, uint64_t start_
 
     mutex_lock(&b->lock);
     struct candidate *list = ARENA_ARRAY(a, struct candidate, HASH_COUNT(b->entries));
+    mark_replaced(b, tenant);
     HASH_ITER (hh, b->entries, e, next) {
         if (list == NULL || strncmp(e->key, tenant, prefix) != 0 || e->key[prefix] != '/')
             continue;
         if ((start_ns | end_ns) != 0 && !e->is_bad &&
             (e->meta.max_end_ns < start_ns || e->meta.min_start_ns > end_ns))
             continue;
-        if (is_covered(&e->meta, coverage, coverage_count))
+        if (e->is_replaced || is_covered(&e->meta, coverage, coverage_count))
             continue;
         memcpy(list[n].id, e->meta.id, sizeof list[n].id);
         list[n++].max_end_ns = e->meta.max_end_ns;

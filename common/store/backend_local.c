@@ -22,6 +22,7 @@ enum {
     LEFTOVER_SECONDS = 3600,
     WHY_BYTES_MAX = 4096
 };
+enum { LIST_TRIES = 5, STAMP_LAG_NS = 10000000, IDS_BYTES_MAX = 1 << 30 };
 #define QUARANTINE_NAME ".quarantine"
 #define DATA_NAME       "data.vvb"
 #define META_NAME       "meta.json"
@@ -137,17 +138,67 @@ static enum err block_entry(void *arg, const char *name)
     return l->fn(l->arg, name);
 }
 
+struct names {
+    struct buf ids; /* ID_BYTES and a zero each */
+};
+
+static enum err note_name(void *arg, const char *name)
+{
+    struct names *n = arg;
+
+    buf_append(&n->ids, (struct slice){(const uint8_t *)name, ID_BYTES + 1});
+    return buf_err(&n->ids);
+}
+
+/* Whether something may have been published in a folder since `begun_ns`; its stamp may lag by a tick of the kernel's clock. */
+static bool may_have_changed(const char *dir, const struct timespec *before, int64_t begun_ns)
+{
+    struct stat st;
+
+    if (stat(dir, &st) != 0)
+        return false;
+    return st.st_mtim.tv_sec != before->tv_sec || st.st_mtim.tv_nsec != before->tv_nsec ||
+           (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec >= begun_ns - STAMP_LAG_NS;
+}
+
+/* A listing that runs while a block takes the place of others could pass both by: the new one where it is not yet, the old ones where they are no more.
+ * So it is only good when nothing was published meanwhile. */
+static enum err list_steady(const char *dir, struct names *n)
+{
+    struct lister l = {dir, note_name, n};
+    enum err e = ERR_OK;
+    bool is_steady = false;
+
+    for (int i = 0; i < LIST_TRIES && e == ERR_OK && !is_steady; i++) {
+        struct stat st;
+        struct timespec now, pause = {.tv_nsec = STAMP_LAG_NS};
+        if (i > 0)
+            (void)nanosleep(&pause, NULL);
+        if (stat(dir, &st) != 0)
+            return fs_errno_err(errno);
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* compared with the file system's stamps */
+        buf_reset(&n->ids);
+        e = fs_list(dir, block_entry, &l);
+        is_steady =
+            !may_have_changed(dir, &st.st_mtim, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+    }
+    return e;
+}
+
 static enum err local_blocks(struct backend *b, const char *tenant, backend_name_fn *fn, void *arg)
 {
     char dir[PATH_BYTES];
+    struct names n;
 
     if (!is_tenant(tenant))
         return ERR_INVALID;
     enum err e = path_join(dir, local_of(b)->root, "/", tenant);
-    if (e != ERR_OK)
-        return e;
-    struct lister l = {dir, fn, arg};
-    e = fs_list(dir, block_entry, &l);
+    buf_init(&n.ids, IDS_BYTES_MAX);
+    if (e == ERR_OK)
+        e = list_steady(dir, &n);
+    for (size_t at = 0; e == ERR_OK && at < n.ids.len; at += ID_BYTES + 1)
+        e = fn(arg, (const char *)n.ids.ptr + at);
+    buf_release(&n.ids);
     return e == ERR_NOT_FOUND ? ERR_OK : e; /* a tenant without blocks */
 }
 

@@ -40,6 +40,8 @@ MUST_CHECK enum err block_write(const char *path, struct segment **segments, uin
                                 block_take_fn *take, void *take_arg, struct budget *budget,
                                 struct block_meta *meta);
 
+/* Appends a printed JSON object with its checksum as the last member. */
+void block_meta_seal(struct slice json, struct buf *out);
 MUST_CHECK enum err block_meta_to_json(const struct block_meta *m, struct buf *out);
 MUST_CHECK enum err block_meta_from_json(struct slice json, struct block_meta *ret,
                                          struct err_detail *reterr_detail);

@@ -30,8 +30,7 @@ static void join_touching(struct block_lineage *l)
     for (uint32_t i = 0; i < l->holds_count; i++) {
         struct block_holds *last = kept == 0 ? NULL : &l->holds[kept - 1];
         const struct block_holds *h = &l->holds[i];
-        if (last != NULL && strcmp(last->writer, h->writer) == 0 &&
-            h->lsn_lo <= last->lsn_hi + 1) {
+        if (last != NULL && strcmp(last->writer, h->writer) == 0 && h->lsn_lo <= last->lsn_hi + 1) {
             if (h->lsn_hi > last->lsn_hi)
                 last->lsn_hi = h->lsn_hi;
         } else {
@@ -124,11 +123,10 @@ enum err block_lineage_to_json(const struct block_meta *m, const struct block_li
     buf_init(&plain, LINEAGE_JSON_BYTES_MAX);
     enum err e = block_meta_to_json(m, &plain);
     cJSON *o = e == ERR_OK ? cJSON_ParseWithLength((const char *)plain.ptr, plain.len) : NULL;
+    cJSON_DeleteItemFromObjectCaseSensitive(o, "checksum"); /* of the plain one */
     char *json = o != NULL && put_lineage(o, l) ? cJSON_Print(o) : NULL;
-    if (json != NULL) {
-        buf_append_str(out, json);
-        buf_append_byte(out, '\n');
-    }
+    if (json != NULL)
+        block_meta_seal(slice_str(json), out);
     if (e == ERR_OK && json == NULL)
         e = ERR_NOMEM;
     cJSON_free(json);

@@ -53,6 +53,15 @@ static bool put_numbers(cJSON *o, const struct block_meta *m, const struct numbe
     return ok;
 }
 
+void block_meta_seal(struct slice json, struct buf *out)
+{
+    size_t first = out->len;
+    buf_append(out, slice_sub(json, 0, json.len - 2)); /* not "\n}" */
+    buf_append_str(out, ",\n\t");
+    uint32_t sum = crc32c(slice_sub(buf_slice(out), first, out->len));
+    buf_appendf(out, CHECKSUM ":\t%" PRIu32 "\n}\n", sum);
+}
+
 enum err block_meta_to_json(const struct block_meta *m, struct buf *out)
 {
     cJSON *o = cJSON_CreateObject();
@@ -65,13 +74,8 @@ enum err block_meta_to_json(const struct block_meta *m, struct buf *out)
         ok = ok && put_numbers(o, m, part_numbers, sizeof part_numbers / sizeof part_numbers[0]);
     ok = ok && cJSON_AddNumberToObject(o, "group_count", m->group_count) != NULL;
     char *json = ok ? cJSON_Print(o) : NULL;
-    if (json != NULL) {
-        size_t first = out->len;
-        buf_append(out, (struct slice){(const uint8_t *)json, strlen(json) - 2}); /* not "\n}" */
-        buf_append_str(out, ",\n\t");
-        uint32_t sum = crc32c(slice_sub(buf_slice(out), first, out->len));
-        buf_appendf(out, CHECKSUM ":\t%" PRIu32 "\n}\n", sum);
-    }
+    if (json != NULL)
+        block_meta_seal(slice_str(json), out);
     cJSON_free(json);
     cJSON_Delete(o);
     return json == NULL ? ERR_NOMEM : buf_err(out);

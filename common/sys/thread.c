@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { THREAD_STACK_BYTES = 8 << 20 }; /* instrumented frames are several times larger */
@@ -26,6 +28,13 @@ static void *thread_main(void *arg)
     free(start);
     fn(fn_arg);
     return NULL;
+}
+
+void thread_yield_to_others(void)
+{
+    (void)setpriority(
+        PRIO_PROCESS, (id_t)gettid(),
+        19); /* on Linux of the thread alone; without it the work is done all the same */
 }
 
 enum err thread_start(pthread_t *ret, const char *name, thread_fn *fn, void *arg)

@@ -15,6 +15,7 @@ typedef void thread_fn(void *arg);
 /* Name <= 15 characters.  1 MiB stack, all signals blocked.  Errors: ERR_NOMEM. */
 MUST_CHECK enum err thread_start(pthread_t *ret, const char *name, thread_fn *fn, void *arg);
 void thread_join(pthread_t thread);
+void thread_yield_to_others(void); /* the calling thread runs when no other wants to (nice 19) */
 
 struct mutex {
     pthread_mutex_t lock;

@@ -1,5 +1,6 @@
 /* The block list: polls, what ingesters' coverage leaves out or asks for, blocks that come, go, and can not be read. */
 #include "common/store/backend.h"
+#include "common/store/block_lineage.h"
 #include "common/store/head.h"
 #include "common/sys/fs.h"
 #include "querier/blocks.h"
@@ -47,8 +48,9 @@ static const char *id_of(unsigned n)
     return ids[n % 8];
 }
 
-/* A block of one trace that ends n seconds after the base, of frames up to lsn. */
-static void publish(void **state, const char *tenant, unsigned n, const char *writer, uint64_t lsn)
+/* A block of one trace that ends n seconds after the base, of frames up to lsn; merged out of others if there is a lineage. */
+static void publish_with(void **state, const char *tenant, unsigned n, const char *writer,
+                         uint64_t lsn, const struct block_lineage *lineage)
 {
     struct head_append_result appended;
     struct block_meta meta = {.lsn_lo = 1, .lsn_hi = lsn};
@@ -67,11 +69,18 @@ static void publish(void **state, const char *tenant, unsigned n, const char *wr
     const char *path = tmpdir_path(state, "data.vvb");
     assert_int_equal(block_write(path, &segment, 1, NULL, NULL, NULL, &meta), ERR_OK);
     buf_reset(&b);
-    assert_int_equal(block_meta_to_json(&meta, &b), ERR_OK);
+    assert_int_equal(lineage == NULL ? block_meta_to_json(&meta, &b)
+                                     : block_lineage_to_json(&meta, lineage, &b),
+                     ERR_OK);
     assert_int_equal(backend->ops->publish(backend, tenant, meta.id, path, buf_slice(&b)), ERR_OK);
     segment_close(segment);
     head_unref(head);
     buf_release(&b);
+}
+
+static void publish(void **state, const char *tenant, unsigned n, const char *writer, uint64_t lsn)
+{
+    publish_with(state, tenant, n, writer, lsn, NULL);
 }
 
 /* The taken blocks' numbers in order, as text, and how many could not be read. */
@@ -213,10 +222,51 @@ static void test_a_tenant_that_vanishes_takes_no_other_with_it(void **state)
     assert_int_equal(blocks_count(blocks, "zzz"), 1);
 }
 
+/* While a block takes the place of others all of them may be listed: it alone counts.  What is held goes on being read. */
+static void test_merged(void **state)
+{
+    struct block_from from[2];
+    struct block_lineage l = {.level = 1, .from = from, .from_count = 2};
+    struct blocks_set held;
+    struct segment *s;
+    struct seg_traces traces;
+    struct slice recent = slice_str("00000000-0000-4000-8000-000000000001");
+    struct blocks_coverage coverage = {
+        .instance_id = SLICE_LIT("i"), .is_known = true, .recent = &recent, .recent_count = 1};
+
+    publish(state, "acme", 1, "j", 5);
+    publish(state, "acme", 2, "j", 5);
+    publish(state, "other", 1, "j", 5);
+    assert_int_equal(blocks_poll(blocks), ERR_OK);
+    assert_int_equal(blocks_take(blocks, "acme", 0, 0, NULL, 0, &arena, &held), ERR_OK);
+    assert_int_equal(held.count, 2);
+    memcpy(from[0].id, id_of(1), sizeof from[0].id);
+    memcpy(from[1].id, id_of(2), sizeof from[1].id);
+    publish_with(state, "acme", 7, "", 0, &l);
+    publish(state, "acme", 3, "j", 6);
+    assert_int_equal(blocks_poll(blocks), ERR_OK);
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "7 3");
+    assert_string_equal(taken("other", 0, 0, NULL, 0), "1");
+    assert_int_equal(backend->ops->remove(backend, "acme", id_of(1)), ERR_OK);
+    assert_int_equal(backend->ops->remove(backend, "acme", id_of(2)), ERR_OK);
+    assert_int_equal(blocks_poll(blocks), ERR_OK);
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "7 3");
+    /* An ingester that still names a merged block does not make every query list anew. */
+    assert_string_equal(taken("acme", 0, 0, &coverage, 1), "7 3");
+    for (uint32_t i = 0; i < held.count; i++) {
+        assert_int_equal(block_segment(held.blocks[i], 0, NULL, &s), ERR_OK);
+        assert_int_equal(segment_traces(s, &traces), ERR_OK);
+        assert_int_equal(s->trace_count, 1);
+        segment_close(s);
+    }
+    blocks_give(&held);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        T(test_merged),
         T(test_polled_in_order_of_their_end),
         T(test_a_new_block_is_known_by_coverage),
         T(test_what_a_live_writer_still_answers_is_left_out),
