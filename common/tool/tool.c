@@ -35,6 +35,9 @@ static const struct command commands[] = {
     {"wal", "inspect DIR | dump DIR",
      "frames and damage of a write-ahead log (--json); its spans as OTLP (--format, --output)",
      tool_wal},
+    {"import", "DIR...",
+     "blocks that Tempo wrote (vParquet4, vParquet5: a folder with data.parquet and meta.json) into the store (--tenant)",
+     tool_import},
 };
 
 static void help(FILE *to)

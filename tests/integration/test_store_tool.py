@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from vivace import BIN, request, span
+from vivace import BIN, ROOT, eventually, request, span
 
 TRACES = 12
 
@@ -202,3 +202,92 @@ def test_wal(filled, tmp_path):
     else:
         assert code == 1 and victim.name in err
     assert sorted(p.name for p in log.iterdir()) == before
+
+
+TEMPO = ROOT / "tests" / "data" / "tempo"
+
+
+def test_import_of_blocks_that_tempo_wrote(filled, tmp_path):
+    """Into a running cluster's store: its querier finds every trace with every span that Tempo itself gave."""
+    cluster, _ = filled
+    blocks = cluster.folder / "blocks"
+    for version in ("vparquet4", "vparquet5"):
+        told = json.loads(tool("--path", blocks, "import", TEMPO / version, "--tenant", version, "--json")[1])[0]
+        assert (told["traces"], told["spans"], told["blocks"]) == (14, 80, 1) and told["copies"] + told["refused"] + told["unreadableValues"] == 0
+        # Once more is the same block again.
+        tool("--path", blocks, "import", TEMPO / version, "--tenant", version)
+        listed = json.loads(tool("--path", blocks, "list", "--json", "--tenant", version)[1])
+        assert [(b["traces"], b["spans"]) for b in listed] == [(14, 80)]
+        tool("--path", blocks, "verify", listed[0]["id"], "--tenant", version)
+        want = spans_count((TEMPO / version / "expected.pb").read_bytes())
+        headers = {"X-Scope-OrgID": version}
+        eventually(lambda: all(len(cluster.trace(t, **headers)) == n for t, n in want.items()), 90, every=0.5)
+    # The default is the tenant that Tempo had.
+    out = tool("--path", blocks, "import", TEMPO / "vparquet4")[1]
+    assert "BLOCK     single-tenant/" in out and "14 traces, 80 spans" in out
+
+
+def spans_count(traces_data):
+    """{trace id: spans} of an OTLP message, read field by field."""
+    def fields(data):
+        at = 0
+
+        def varint():
+            nonlocal at
+            value = shift = 0
+            while True:
+                byte = data[at]
+                at += 1
+                value |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    return value
+        while at < len(data):
+            tag = varint()
+            if tag & 7 == 2:
+                size = varint()
+                yield tag >> 3, data[at:at + size]
+                at += size
+            elif tag & 7 == 0:
+                yield tag >> 3, varint()
+            else:
+                at += 8 if tag & 7 == 1 else 4
+
+    counts = {}
+    for _, resource in fields(traces_data):
+        for number, scope in fields(resource):
+            for inner, one in fields(scope) if number == 2 else ():
+                if inner == 2:
+                    trace_id = next(v for f, v in fields(one) if f == 1).hex()
+                    counts[trace_id] = counts.get(trace_id, 0) + 1
+    return counts
+
+
+def test_import_refuses_what_it_can_not_read(tmp_path):
+    store, block = tmp_path / "blocks", tmp_path / "block"
+    store.mkdir()
+    shutil.copytree(TEMPO / "vparquet5", block)
+    meta = json.loads((block / "meta.json").read_text())
+    data = (block / "data.parquet").read_bytes()
+
+    def refused(word):
+        code, out, err = tool("--path", store, "import", block, ok=False)
+        assert code == 1 and word in err, (code, out, err)
+        assert list(store.iterdir()) == []
+    (block / "meta.json").write_text(json.dumps({**meta, "format": "vParquet3"}))
+    refused("vParquet3")
+    (block / "meta.json").write_text(json.dumps(meta))
+    shutil.copy(TEMPO.parent / "parquet" / "v2-gzip.parquet", block / "data.parquet")
+    refused("not the schema of vParquet5")
+    (block / "data.parquet").write_bytes(data)
+    (block / "meta.json").write_text("[")
+    refused("meta.json")
+    (block / "meta.json").unlink()
+    refused("meta.json")
+    (block / "meta.json").write_text(json.dumps(meta))
+    (block / "data.parquet").write_bytes(data[:-1])
+    refused("PAR1")
+    (block / "data.parquet").write_bytes(data[:4] + bytes(len(data) // 2) + data[len(data) // 2 + 4:])
+    refused("column")
+    (block / "data.parquet").unlink()
+    refused("data.parquet")

@@ -16,13 +16,14 @@ MAY_INCLUDE = {
     "obs": BASE,
     "codec": BASE | {"model"},
     "model": BASE | {"codec"},
+    "parquet": BASE | {"codec"},
     "store": FLOORS_0_TO_2,
     "query": FLOORS_0_TO_2,
     "net": FLOORS_0_TO_2,
     "ring": FLOORS_0_TO_3,
     "objstore": FLOORS_0_TO_3 - {"query"},
     "app": FLOORS_0_TO_3 | {"ring", "objstore"},
-    "tool": FLOORS_0_TO_3 | {"ring", "objstore", "app"},
+    "tool": FLOORS_0_TO_3 | {"parquet", "ring", "objstore", "app"},
 }
 
 # Single headers beyond that: who, what.

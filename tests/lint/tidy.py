@@ -18,6 +18,7 @@ SYMBOL_PREFIXES = {
     r"common/sys/queue\.c": ["workers_"],
     r"common/obs/metrics[a-z_]*\.c": ["metric_"],
     r"common/codec/otlp_write\.c": ["pb_"],
+    r"common/parquet/tempo_meta_json\.c": ["tempo_meta_"],
     r"common/net/http_(query|server[a-z0-9_]*)\.c": ["http_"],
     r"common/query/result[a-z_]*\.c": ["search_result_", "tag_names_", "tag_values_"],
     r"common/ring/members[a-z_]*\.c": ["member_"],
