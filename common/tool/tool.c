@@ -35,6 +35,9 @@ static const struct command commands[] = {
     {"wal", "inspect DIR | dump DIR",
      "frames and damage of a write-ahead log (--json); its spans as OTLP (--format, --output)",
      tool_wal},
+    {"export", "[BLOCK...]",
+     "a line of JSON a span, the same keys in each (--tenant, --from, --to: seconds or RFC 3339; --output FILE)",
+     tool_export},
     {"import", "DIR...",
      "blocks that Tempo wrote (vParquet4, vParquet5: a folder with data.parquet and meta.json) into the store (--tenant)",
      tool_import},
@@ -55,6 +58,7 @@ static void help(FILE *to)
                       "  --path DIR            the folder of the blocks\n"
                       "  --tenant NAME         only this tenant's blocks\n"
                       "  --trace ID            only this trace (hex)\n"
+                      "  --from T, --to T      only spans that begin in [from, to)\n"
                       "  --format F --output FILE --json --quiet --version --help\n"
                       "\nexit: 0 done, 1 it failed or there is damage, 2 wrong use\n");
 }

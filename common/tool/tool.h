@@ -88,6 +88,7 @@ enum err tool_dump(struct tool *t);
 enum err tool_quarantine(struct tool *t);
 enum err tool_wal(struct tool *t);
 enum err tool_import(struct tool *t);
+enum err tool_export(struct tool *t);
 
 int tool_main(int argc, char **argv);
 

@@ -204,6 +204,28 @@ def test_wal(filled, tmp_path):
     assert sorted(p.name for p in log.iterdir()) == before
 
 
+def test_export_is_a_line_a_span(filled, store):
+    _, sent = filled
+    path, blocks = store
+    lines = [json.loads(line) for line in tool("--path", path, "export", "--tenant", "acme")[1].splitlines()]
+    want = {s["spanId"]: s for spans in sent["acme"].values() for s in spans}
+    assert len(lines) == len(want) and {one["spanId"] for one in lines} == want.keys()
+    assert len({tuple(one) for one in lines}) == 1  # the same keys, in the same order
+    for one in lines:
+        s = want[one["spanId"]]
+        assert (one["tenant"], one["traceId"], one["name"], one["parentSpanId"]) == ("acme", s["traceId"], s["name"], s.get("parentSpanId", ""))
+        assert (str(one["startUnixNano"]), str(one["endUnixNano"])) == (s["startTimeUnixNano"], s["endTimeUnixNano"])
+        assert one["service"].startswith("shop-") and one["resource"] == [{"key": "service.name", "string": one["service"]}]
+        names = {"stringValue": "string", "intValue": "int", "doubleValue": "double"}
+        assert one["attributes"] == [{"key": a["key"], **{names[k]: int(v) if k == "intValue" else v for k, v in a["value"].items()}} for a in s["attributes"]]
+    # One block; a window.
+    assert tool("--path", path, "export", blocks[0]["id"])[1].count("\n") == 2 * TRACES
+    last = max(one["startUnixNano"] for one in lines)
+    assert tool("--path", path, "export", "--from", last // 10**9 + 1)[1] == ""
+    assert tool("--path", path, "export", "--tenant", "acme", "--to", last // 10**9 + 1)[1].count("\n") == len(lines)
+    assert tool("--path", path, "export", "--from", "yesterday", ok=False)[0] == 2
+
+
 TEMPO = ROOT / "tests" / "data" / "tempo"
 
 
