@@ -11,7 +11,7 @@
 #ifndef VIVACE_TOOL_TOOL_H
 #define VIVACE_TOOL_TOOL_H
 
-#include "common/app/config.h"
+#include "common/app/app.h"
 #include "common/codec/json_out.h"
 #include "common/store/backend.h"
 #include "common/store/block.h"
@@ -39,6 +39,7 @@ struct tool {
     struct tool_options options;
     struct config config;
     bool has_config;
+    struct app app;          /* of a bucket: what its opener asks for */
     struct backend *backend; /* NULL until tool_store */
     struct budget memory;
     struct arena arena;       /* of the run */

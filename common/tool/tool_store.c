@@ -1,3 +1,4 @@
+#include "common/app/app_store.h"
 #include "common/base/num.h"
 #include "common/tool/tool.h"
 
@@ -17,6 +18,20 @@ static enum err config_read(struct tool *t)
     return e;
 }
 
+/* The binaries' own way to it; a writer where the command changes the store. */
+static enum err open_bucket(struct tool *t)
+{
+    const char *command = t->options.words[0];
+    bool is_writer = t->options.is_quarantine || strcmp(command, "import") == 0 ||
+                     strcmp(command, "quarantine") == 0;
+
+    t->app.config = &t->config;
+    t->app.clock = &clock_system;
+    budget_init(&t->app.memory, t->memory.limit_bytes, &t->memory);
+    (void)snprintf(t->app.instance_id, sizeof t->app.instance_id, "vivace-store");
+    return app_store_open(&t->app, is_writer, &t->backend, &t->detail);
+}
+
 enum err tool_store(struct tool *t)
 {
     const char *root = t->options.path;
@@ -32,6 +47,8 @@ enum err tool_store(struct tool *t)
         enum err e = config_read(t);
         if (e != ERR_OK)
             return e;
+        if (strcmp(t->config.storage_backend, "local") != 0)
+            return open_bucket(t);
         root = t->config.local_path;
     }
     /* A store is opened, never made: a slip in the path must not look like an empty store. */

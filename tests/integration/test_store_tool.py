@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import bucket
 from vivace import BIN, ROOT, eventually, request, span
 
 TRACES = 12
@@ -313,3 +314,24 @@ def test_import_refuses_what_it_can_not_read(tmp_path):
     refused("column")
     (block / "data.parquet").unlink()
     refused("data.parquet")
+
+
+@pytest.fixture
+def far(tmp_path):
+    server = bucket.Server(tmp_path / "s3").start()
+    proxy = bucket.Proxy(server)
+    yield proxy
+    proxy.stop()
+    server.stop()
+
+
+def test_a_bucket_is_a_store_too(cluster, far):
+    c = cluster(counts={"generator": 0}, config=bucket.config(far))
+    trace_id = os.urandom(16).hex()
+    assert c.push_json(request("far", span(trace_id, os.urandom(8).hex())))[0] == 200
+    c.flush()
+    config = f"-config.file={c.config_path}"
+    one = json.loads(tool(config, "list", "--json")[1])[0]
+    assert (one["tenant"], one["spans"]) == ("single-tenant", 1)
+    assert "SOUND" in tool(config, "verify")[1]
+    assert {t for t, _ in spans_of(tool(config, "dump", one["id"])[1])} == {trace_id}
