@@ -123,11 +123,10 @@ static void value_pb(struct buf *out, uint32_t field, struct value v)
     pb_end(out, mark);
 }
 
-static void attributes_json(struct json_out *j, const struct result_attribute *list, uint32_t count)
+void answers_attributes_json(struct json_out *j, const char *key,
+                             const struct result_attribute *list, uint32_t count)
 {
-    if (count == 0)
-        return;
-    json_out_key(j, "attributes");
+    json_out_key(j, key);
     json_out_begin_array(j);
     for (uint32_t i = 0; i < count; i++) {
         json_out_begin_object(j);
@@ -138,6 +137,12 @@ static void attributes_json(struct json_out *j, const struct result_attribute *l
         json_out_end_object(j);
     }
     json_out_end_array(j);
+}
+
+static void attributes_json(struct json_out *j, const struct result_attribute *list, uint32_t count)
+{
+    if (count != 0)
+        answers_attributes_json(j, "attributes", list, count);
 }
 
 static void attributes_pb(struct buf *out, uint32_t field, const struct result_attribute *list,

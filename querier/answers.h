@@ -36,5 +36,8 @@ void answers_metrics_json(struct buf *out, const struct answers_metrics *m, bool
 
 /* A value as an AnyValue of an attribute: durations, statuses and kinds as text. */
 void answers_value_json(struct json_out *j, struct value v);
+/* An array of {key, value} under `key`. */
+void answers_attributes_json(struct json_out *j, const char *key,
+                             const struct result_attribute *list, uint32_t count);
 
 #endif

@@ -4,21 +4,6 @@
 
 #include <math.h>
 
-static void labels_json(struct json_out *j, const struct result_attribute *list, uint32_t count)
-{
-    json_out_key(j, "labels");
-    json_out_begin_array(j);
-    for (uint32_t i = 0; i < count; i++) {
-        json_out_begin_object(j);
-        json_out_key(j, "key");
-        json_out_string(j, list[i].key);
-        json_out_key(j, "value");
-        answers_value_json(j, list[i].value);
-        json_out_end_object(j);
-    }
-    json_out_end_array(j);
-}
-
 static void value_json(struct json_out *j, double v)
 {
     if (v == 0)
@@ -58,7 +43,7 @@ static void exemplars_json(struct json_out *j, const struct metrics_series *s)
     for (uint32_t i = 0; i < s->exemplar_count; i++) {
         const struct metrics_exemplar *x = &s->exemplars[i];
         json_out_begin_object(j);
-        labels_json(j, x->labels, x->label_count);
+        answers_attributes_json(j, "labels", x->labels, x->label_count);
         value_json(j, x->value);
         timestamp_json(j, x->start_ns);
         json_out_end_object(j);
@@ -105,7 +90,7 @@ void answers_metrics_json(struct buf *out, const struct answers_metrics *m, bool
     for (uint32_t i = 0; i < count; i++) {
         const struct metrics_series *s = &m->result.series[i];
         json_out_begin_object(&j);
-        labels_json(&j, s->labels, s->label_count);
+        answers_attributes_json(&j, "labels", s->labels, s->label_count);
         if (is_range) {
             samples_json(&j, m, s);
             exemplars_json(&j, s);

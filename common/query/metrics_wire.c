@@ -1,6 +1,7 @@
 /* Parts between our processes.  Field numbers and the bytes of `cells`: proto/query.proto. */
 #include "common/base/reader.h"
 #include "common/codec/otlp_write.h"
+#include "common/codec/pb_field.h"
 #include "common/query/metrics_priv.h"
 
 #include <assert.h>
@@ -16,7 +17,6 @@ enum {
     EXEMPLAR_RANK,
     EXEMPLAR_ATTRIBUTES
 };
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 enum { KEYS_MAX = 16, LABELS_MAX = 64 };
 
 static void put_double(struct buf *out, double v)
@@ -117,31 +117,6 @@ void metrics_wire_pack(struct buf *out, const struct metrics_part *p)
         pack_exemplar(out, p, &p->examples[i]);
 }
 
-struct field {
-    uint32_t number, wire;
-    uint64_t value;
-    struct slice bytes;
-};
-
-static bool next_field(struct reader *r, struct field *f)
-{
-    if (reader_done(r))
-        return false;
-    uint64_t tag = reader_varint(r);
-    *f = (struct field){.number = tag >> 3 <= UINT32_MAX ? (uint32_t)(tag >> 3) : 0,
-                        .wire = (uint32_t)(tag & 7)};
-    switch (f->wire) {
-    case WIRE_VARINT: f->value = reader_varint(r); break;
-    case WIRE_FIXED64: f->value = reader_le64(r); break;
-    case WIRE_BYTES: f->bytes = reader_bytes(r); break;
-    case WIRE_FIXED32: (void)reader_take(r, 4); break;
-    default: reader_fail(r);
-    }
-    if (f->number == 0)
-        reader_fail(r);
-    return !reader_failed(r);
-}
-
 static double get_double(struct reader *r)
 {
     uint64_t bits = reader_le64(r);
@@ -206,13 +181,13 @@ static enum err add_series(struct metrics_part *p, struct slice bytes, struct me
     struct reader r = reader_of(bytes);
     struct value key[KEYS_MAX];
     struct slice cells = SLICE_NONE;
-    struct field f;
+    struct pb_field f;
     uint32_t n = 0;
     enum err err = ERR_OK;
 
     *ret = NULL;
     assert(p->key_count <= KEYS_MAX);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == SERIES_KEY && f.wire == WIRE_BYTES && n < p->key_count)
             err = result_value_unpack(p->a, f.bytes, &key[n++]);
         else if (f.number == SERIES_KEY)
@@ -233,11 +208,11 @@ static enum err add_exemplar(struct metrics_part *p, struct slice bytes,
     struct metrics_example x = {
         .value = NAN, .attributes = ARENA_ARRAY(p->a, struct result_attribute, LABELS_MAX)};
     struct reader r = reader_of(bytes);
-    struct field f;
+    struct pb_field f;
     bool has_trace = false;
     enum err err = arena_err(p->a);
 
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == EXEMPLAR_SERIES && f.wire == WIRE_VARINT)
             x.row = f.value < row_count ? rows[f.value] : NULL;
         else if (f.number == EXEMPLAR_START && f.wire == WIRE_FIXED64)
@@ -267,11 +242,11 @@ static enum err count_fields(struct slice message, const struct metrics_part *p,
                              uint32_t *ret_series)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint32_t n = 0;
     bool is_same = false;
 
-    while (next_field(&r, &f)) {
+    while (pb_field_next(&r, &f)) {
         n += f.number == PART_SERIES;
         is_same |= f.number == PART_FUNCTION && f.value == (uint64_t)p->leaf->fn;
     }
@@ -282,7 +257,7 @@ static enum err count_fields(struct slice message, const struct metrics_part *p,
 enum err metrics_wire_add(struct metrics_part *p, struct slice packed)
 {
     struct reader r = reader_of(packed);
-    struct field f;
+    struct pb_field f;
     uint32_t count = 0, n = 0;
     enum err err = count_fields(packed, p, &count);
 
@@ -293,7 +268,7 @@ enum err metrics_wire_add(struct metrics_part *p, struct slice packed)
     struct metrics_row **rows = ARENA_ARRAY(p->a, struct metrics_row *, count);
     if (rows == NULL)
         return arena_err(p->a);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == PART_SERIES && f.wire == WIRE_BYTES)
             err = add_series(p, f.bytes, &rows[n++]);
         else if (f.number == PART_EXEMPLARS && f.wire == WIRE_BYTES)

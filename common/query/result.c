@@ -2,6 +2,7 @@
 
 #include "common/base/reader.h"
 #include "common/codec/otlp_write.h"
+#include "common/codec/pb_field.h"
 
 #include <assert.h>
 
@@ -33,7 +34,6 @@ enum { SEARCH_TRACES = 1, SEARCH_IS_CUT, SEARCH_STATS };
 enum { NAMES_SCOPES = 1, NAMES_STATS };
 enum { SCOPE_NAMES = 1 };
 enum { VALUES_VALUES = 1, VALUES_IS_CUT, VALUES_STATS };
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
 void result_value_pack(struct buf *out, uint32_t field, struct value v)
 {
@@ -144,40 +144,14 @@ void tag_values_pack(struct buf *out, const struct tag_values *r)
     pack_stats(out, VALUES_STATS, &r->stats);
 }
 
-/* One field of a message. */
-struct field {
-    uint32_t number, wire;
-    uint64_t number_value; /* VARINT, FIXED64 */
-    struct slice bytes;
-};
-
-static bool next_field(struct reader *r, struct field *f)
-{
-    if (reader_done(r))
-        return false;
-    uint64_t tag = reader_varint(r);
-    *f = (struct field){.number = tag >> 3 <= UINT32_MAX ? (uint32_t)(tag >> 3) : 0,
-                        .wire = (uint32_t)(tag & 7)};
-    switch (f->wire) {
-    case WIRE_VARINT: f->number_value = reader_varint(r); break;
-    case WIRE_FIXED64: f->number_value = reader_le64(r); break;
-    case WIRE_BYTES: f->bytes = reader_bytes(r); break;
-    case WIRE_FIXED32: (void)reader_take(r, 4); break;
-    default: reader_fail(r);
-    }
-    if (f->number == 0)
-        reader_fail(r);
-    return !reader_failed(r);
-}
-
 /* Checks the fields of a message and counts those of a number: arrays are made before they are filled, and never longer than the bytes allow. */
 static enum err count_field(struct slice message, uint32_t number, uint32_t *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint32_t n = 0;
 
-    while (next_field(&r, &f))
+    while (pb_field_next(&r, &f))
         n += f.number == number && f.wire == WIRE_BYTES;
     *ret = n;
     return reader_failed(&r) ? ERR_FORMAT : ERR_OK;
@@ -198,7 +172,7 @@ static enum err unpack_value(struct arena *a, struct slice message, bool is_elem
                              struct value *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint64_t type = 0, i = 0, d = 0;
     struct slice s = SLICE_NONE;
     uint32_t count = 0, n = 0;
@@ -207,13 +181,13 @@ static enum err unpack_value(struct arena *a, struct slice message, bool is_elem
     if (err != ERR_OK)
         return err;
     struct value *items = ARENA_ARRAY(a, struct value, is_element ? 0 : count);
-    while (items != NULL && next_field(&r, &f)) {
+    while (items != NULL && pb_field_next(&r, &f)) {
         if (f.number == VALUE_TYPE && f.wire == WIRE_VARINT)
-            type = f.number_value;
+            type = f.value;
         else if (f.number == VALUE_I && f.wire == WIRE_VARINT)
-            i = f.number_value;
+            i = f.value;
         else if (f.number == VALUE_F && f.wire == WIRE_FIXED64)
-            d = f.number_value;
+            d = f.value;
         else if (f.number == VALUE_S && f.wire == WIRE_BYTES)
             s = f.bytes;
         else if (f.number == VALUE_ITEMS && f.wire == WIRE_BYTES && is_element)
@@ -254,11 +228,11 @@ enum err result_attribute_unpack(struct arena *a, struct slice message,
                                  struct result_attribute *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     enum err err = ERR_OK;
 
     *ret = (struct result_attribute){.key = SLICE_LIT("")};
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == ATTRIBUTE_KEY && f.wire == WIRE_BYTES)
             ret->key = arena_dup(a, f.bytes);
         else if (f.number == ATTRIBUTE_VALUE && f.wire == WIRE_BYTES)
@@ -270,7 +244,7 @@ enum err result_attribute_unpack(struct arena *a, struct slice message,
 static enum err unpack_span(struct arena *a, struct slice message, struct result_span *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint32_t count = 0;
     bool has_id = false;
     enum err err = count_field(message, SPAN_ATTRIBUTES, &count);
@@ -278,16 +252,16 @@ static enum err unpack_span(struct arena *a, struct slice message, struct result
     *ret = (struct result_span){.attributes = ARENA_ARRAY(a, struct result_attribute, count)};
     if (err != ERR_OK || ret->attributes == NULL)
         return err != ERR_OK ? err : arena_err(a);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == SPAN_ID && f.wire == WIRE_BYTES && f.bytes.len == SPAN_ID_BYTES) {
             memcpy(ret->id.b, f.bytes.ptr, SPAN_ID_BYTES);
             has_id = true;
         } else if (f.number == SPAN_NAME && f.wire == WIRE_BYTES) {
             ret->name = arena_dup(a, f.bytes);
         } else if (f.number == SPAN_START && f.wire == WIRE_FIXED64) {
-            ret->start_ns = f.number_value;
+            ret->start_ns = f.value;
         } else if (f.number == SPAN_DURATION && f.wire == WIRE_FIXED64) {
-            ret->duration_ns = f.number_value;
+            ret->duration_ns = f.value;
         } else if (f.number == SPAN_ATTRIBUTES && f.wire == WIRE_BYTES) {
             err = result_attribute_unpack(a, f.bytes, &ret->attributes[ret->attribute_count++]);
         }
@@ -300,7 +274,7 @@ static enum err unpack_span(struct arena *a, struct slice message, struct result
 static enum err unpack_spanset(struct arena *a, struct slice message, struct result_spanset *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint32_t spans = 0, attributes = 0;
     enum err err = count_field(message, SPANSET_SPANS, &spans);
 
@@ -311,9 +285,9 @@ static enum err unpack_spanset(struct arena *a, struct slice message, struct res
                                 .attributes = ARENA_ARRAY(a, struct result_attribute, attributes)};
     if (err != ERR_OK || ret->spans == NULL || ret->attributes == NULL)
         return err != ERR_OK ? err : arena_err(a);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == SPANSET_MATCHED && f.wire == WIRE_VARINT)
-            ret->matched = f.number_value <= UINT32_MAX ? (uint32_t)f.number_value : UINT32_MAX;
+            ret->matched = f.value <= UINT32_MAX ? (uint32_t)f.value : UINT32_MAX;
         else if (f.number == SPANSET_SPANS && f.wire == WIRE_BYTES)
             err = unpack_span(a, f.bytes, &ret->spans[ret->span_count++]);
         else if (f.number == SPANSET_ATTRIBUTES && f.wire == WIRE_BYTES)
@@ -325,16 +299,16 @@ static enum err unpack_spanset(struct arena *a, struct slice message, struct res
 static enum err unpack_service(struct arena *a, struct slice message, struct result_service *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
 
     *ret = (struct result_service){.name = SLICE_LIT("")};
-    while (next_field(&r, &f)) {
+    while (pb_field_next(&r, &f)) {
         if (f.number == SERVICE_NAME && f.wire == WIRE_BYTES)
             ret->name = arena_dup(a, f.bytes);
         else if (f.number == SERVICE_SPANS && f.wire == WIRE_VARINT)
-            ret->span_count = (uint32_t)f.number_value;
+            ret->span_count = (uint32_t)f.value;
         else if (f.number == SERVICE_ERRORS && f.wire == WIRE_VARINT)
-            ret->error_count = (uint32_t)f.number_value;
+            ret->error_count = (uint32_t)f.value;
     }
     return reader_failed(&r) ? ERR_FORMAT : arena_err(a);
 }
@@ -342,7 +316,7 @@ static enum err unpack_service(struct arena *a, struct slice message, struct res
 static enum err unpack_trace(struct arena *a, struct slice message, struct result_trace *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint32_t sets = 0, services = 0;
     bool has_id = false;
     enum err err = count_field(message, TRACE_SPANSETS, &sets);
@@ -353,11 +327,11 @@ static enum err unpack_trace(struct arena *a, struct slice message, struct resul
                                  .services = ARENA_ARRAY(a, struct result_service, services)};
     if (err != ERR_OK || ret->spansets == NULL || ret->services == NULL)
         return err != ERR_OK ? err : arena_err(a);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.wire == WIRE_FIXED64 && f.number == TRACE_START)
-            ret->start_ns = f.number_value;
+            ret->start_ns = f.value;
         if (f.wire == WIRE_FIXED64 && f.number == TRACE_DURATION)
-            ret->duration_ns = f.number_value;
+            ret->duration_ns = f.value;
         if (f.wire != WIRE_BYTES)
             continue;
         if (f.number == TRACE_ID && f.bytes.len == TRACE_ID_BYTES) {
@@ -381,19 +355,19 @@ static enum err unpack_trace(struct arena *a, struct slice message, struct resul
 static enum err unpack_stats(struct slice message, struct result_stats *ret)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
 
-    while (next_field(&r, &f)) {
+    while (pb_field_next(&r, &f)) {
         if (f.wire != WIRE_VARINT)
             continue;
         switch (f.number) {
-        case STATS_TRACES: ret->inspected_traces = f.number_value; break;
-        case STATS_BYTES: ret->inspected_bytes = f.number_value; break;
-        case STATS_SPANS: ret->inspected_spans = f.number_value; break;
-        case STATS_BLOCKS: ret->total_blocks = (uint32_t)f.number_value; break;
-        case STATS_JOBS: ret->total_jobs = (uint32_t)f.number_value; break;
-        case STATS_DONE: ret->completed_jobs = (uint32_t)f.number_value; break;
-        case STATS_BLOCK_BYTES: ret->total_block_bytes = f.number_value; break;
+        case STATS_TRACES: ret->inspected_traces = f.value; break;
+        case STATS_BYTES: ret->inspected_bytes = f.value; break;
+        case STATS_SPANS: ret->inspected_spans = f.value; break;
+        case STATS_BLOCKS: ret->total_blocks = (uint32_t)f.value; break;
+        case STATS_JOBS: ret->total_jobs = (uint32_t)f.value; break;
+        case STATS_DONE: ret->completed_jobs = (uint32_t)f.value; break;
+        case STATS_BLOCK_BYTES: ret->total_block_bytes = f.value; break;
         default: break;
         }
     }
@@ -404,18 +378,18 @@ enum err search_result_unpack(struct arena *a, struct slice bytes, struct search
 {
     struct reader r = reader_of(bytes);
     struct search_result out = {0};
-    struct field f;
+    struct pb_field f;
     uint32_t count = 0;
     enum err err = count_field(bytes, SEARCH_TRACES, &count);
 
     out.traces = ARENA_ARRAY(a, struct result_trace, count);
     if (err != ERR_OK || out.traces == NULL)
         return err != ERR_OK ? err : arena_err(a);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == SEARCH_TRACES && f.wire == WIRE_BYTES)
             err = unpack_trace(a, f.bytes, &out.traces[out.trace_count++]);
         else if (f.number == SEARCH_IS_CUT && f.wire == WIRE_VARINT)
-            out.is_cut = f.number_value != 0;
+            out.is_cut = f.value != 0;
         else if (f.number == SEARCH_STATS && f.wire == WIRE_BYTES)
             err = unpack_stats(f.bytes, &out.stats);
     }
@@ -428,14 +402,14 @@ static enum err unpack_scope(struct arena *a, struct slice message, struct slice
                              uint32_t *ret_count)
 {
     struct reader r = reader_of(message);
-    struct field f;
+    struct pb_field f;
     uint32_t count = 0, n = 0;
     enum err err = count_field(message, SCOPE_NAMES, &count);
 
     struct slice *names = ARENA_ARRAY(a, struct slice, count);
     if (err != ERR_OK || names == NULL)
         return err != ERR_OK ? err : arena_err(a);
-    while (next_field(&r, &f))
+    while (pb_field_next(&r, &f))
         if (f.number == SCOPE_NAMES && f.wire == WIRE_BYTES)
             names[n++] = arena_dup(a, f.bytes);
     *ret = names;
@@ -447,11 +421,11 @@ enum err tag_names_unpack(struct arena *a, struct slice bytes, struct tag_names 
 {
     struct reader r = reader_of(bytes);
     struct tag_names out = {0};
-    struct field f;
+    struct pb_field f;
     uint32_t k = 0;
     enum err err = ERR_OK;
 
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == NAMES_STATS && f.wire == WIRE_BYTES)
             err = unpack_stats(f.bytes, &out.stats);
         if (f.number != NAMES_SCOPES || f.wire != WIRE_BYTES)
@@ -472,18 +446,18 @@ enum err tag_values_unpack(struct arena *a, struct slice bytes, struct tag_value
 {
     struct reader r = reader_of(bytes);
     struct tag_values out = {0};
-    struct field f;
+    struct pb_field f;
     uint32_t count = 0;
     enum err err = count_field(bytes, VALUES_VALUES, &count);
 
     out.values = ARENA_ARRAY(a, struct value, count);
     if (err != ERR_OK || out.values == NULL)
         return err != ERR_OK ? err : arena_err(a);
-    while (err == ERR_OK && next_field(&r, &f)) {
+    while (err == ERR_OK && pb_field_next(&r, &f)) {
         if (f.number == VALUES_VALUES && f.wire == WIRE_BYTES)
             err = unpack_value(a, f.bytes, false, &out.values[out.count++]);
         else if (f.number == VALUES_IS_CUT && f.wire == WIRE_VARINT)
-            out.is_cut = f.number_value != 0;
+            out.is_cut = f.value != 0;
         else if (f.number == VALUES_STATS && f.wire == WIRE_BYTES)
             err = unpack_stats(f.bytes, &out.stats);
     }

@@ -66,7 +66,7 @@ def main():
     check("a file of 900 lines fails", not caught(tidy.sizes("a.c", "\n" * 900)))
     check("a mark of unfinished work passes", caught(tidy.words("a.c", "/* TO" "DO: x */", [])))
     check("a machine's folder passes", caught(tidy.words("a.c", "see /ho" "me/me/x", [(tidy.PATHS, "")])))
-    check("a relative path is a machine's folder", not caught(tidy.words("a.c", "tests/work/x ${D}/work/x", [(tidy.PATHS, "")])))
+    check("a relative path is a machine's folder", not caught(tidy.words("a.c", "tests/wo" "rk/x ${D}/wo" "rk/x", [(tidy.PATHS, "")])))
     check("trailing space passes", caught(tidy.spaces("a.c", "int a; \n")) and not caught(tidy.spaces("a.c", "int a;\n")))
     check("a header without guard passes", caught(tidy.guard("a.h", "int a;\n")))
     headers = ["common/net/http_server.h"]
