@@ -2,8 +2,8 @@
 
 #include "common/codec/otlp.h"
 #include "common/codec/otlp_json.h"
+#include "common/net/grpc.h"
 #include "common/obs/log.h"
-#include "distributor/grpc_frame.h"
 #include "distributor/push.h"
 #include "distributor/reply.h"
 #include "distributor/split.h"
@@ -375,17 +375,6 @@ static bool find_tenant(struct intake *in)
     return e == ERR_OK;
 }
 
-static bool is_grpc_type(struct slice type)
-{
-    static const char want[] = "application/grpc";
-    struct slice prefix = {(const uint8_t *)want, sizeof want - 1};
-
-    if (!slice_has_prefix(type, prefix))
-        return false;
-    struct slice rest = slice_sub(type, prefix.len, type.len);
-    return rest.len == 0 || slice_eq_str(rest, "+proto") || rest.ptr[0] == ';';
-}
-
 /* Routes of the one service; false and a verdict for any other. */
 static bool is_export(struct slice path, struct verdict *v)
 {
@@ -427,10 +416,14 @@ static bool open_grpc(struct intake *in)
                     (unsigned long long)config->otlp_grpc.max_recv_msg_bytes);
         return false;
     }
-    if (!grpc_frame_read(http_req_body(req), http_req_header(req, "grpc-encoding"), &in->message,
-                         &in->kind, &in->verdict))
+    struct err_detail detail = {0};
+    unsigned code;
+    if (!grpc_message_read(http_req_body(req), http_req_header(req, "grpc-encoding"), &in->message,
+                           &in->kind, &code, &detail)) {
+        verdict_set(&in->verdict, (enum verdict_code)code, "%s", detail.text);
         return false;
-    int64_t timeout_ns = grpc_frame_timeout_ns(http_req_header(req, "grpc-timeout"));
+    }
+    int64_t timeout_ns = grpc_timeout_ns(http_req_header(req, "grpc-timeout"));
     if (timeout_ns >= 0 && timeout_ns < in->deadline_ns - in->started_ns)
         in->deadline_ns = in->started_ns + timeout_ns;
     return find_tenant(in);
@@ -447,7 +440,7 @@ void receive_grpc(void *arg, struct http_req *req)
         http_reply_text(req, 405, "text/plain; charset=utf-8", "gRPC requests are POST\n");
         return;
     }
-    if (!is_grpc_type(type)) {
+    if (!grpc_is_type(type)) {
         http_reply_text(req, 415, "text/plain; charset=utf-8",
                         "invalid gRPC request content-type \"" SLICE_FMT "\"\n",
                         SLICE_ARG(slice_sub(type, 0, 100)));

@@ -1,13 +1,13 @@
 #include "distributor/reply.h"
 
-#include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/num.h"
 #include "common/base/utf8.h"
 #include "common/codec/otlp_write.h"
+#include "common/net/grpc.h"
 #include "distributor/grpc_frame.h"
 
-enum { BODY_BYTES_MAX = 16 << 10, GRPC_PREFIX_BYTES = 5 };
+enum { BODY_BYTES_MAX = 16 << 10 };
 
 static void put_json_text(struct buf *out, const char *text)
 {
@@ -74,11 +74,10 @@ static void reply_grpc_ok(struct http_req *req, const struct verdict *v)
     struct buf body;
 
     buf_init(&body, BODY_BYTES_MAX);
-    uint8_t *prefix = buf_extend(&body, GRPC_PREFIX_BYTES);
+    size_t mark = grpc_message_open(&body);
     reply_body_pb(v, &body);
-    if (buf_err(&body) == ERR_OK && prefix != NULL) {
-        body.ptr[0] = 0;
-        be32_write(body.ptr + 1, (uint32_t)(body.len - GRPC_PREFIX_BYTES));
+    grpc_message_close(&body, mark);
+    if (buf_err(&body) == ERR_OK) {
         http_reply(req, &(struct http_reply){.status = 200,
                                              .headers = headers,
                                              .header_count = 1,
@@ -106,7 +105,7 @@ void reply_grpc(struct http_req *req, const struct verdict *v)
     buf_init(&message, BODY_BYTES_MAX);
     buf_init(&status, BODY_BYTES_MAX);
     buf_init(&details, BODY_BYTES_MAX);
-    grpc_frame_message(slice_str(v->text), &message);
+    grpc_escape(slice_str(v->text), &message);
     (void)snprintf(code, sizeof code, "%d", (int)v->code);
     struct http_header headers[4] = {{"content-type", "application/grpc"}, {"grpc-status", code}};
     unsigned count = 2;

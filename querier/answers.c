@@ -145,8 +145,8 @@ static void attributes_json(struct json_out *j, const struct result_attribute *l
         answers_attributes_json(j, "attributes", list, count);
 }
 
-static void attributes_pb(struct buf *out, uint32_t field, const struct result_attribute *list,
-                          uint32_t count)
+void answers_attributes_pb(struct buf *out, uint32_t field, const struct result_attribute *list,
+                           uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         size_t mark = pb_begin(out, field);
@@ -312,11 +312,11 @@ static void spanset_pb(struct buf *out, uint32_t field, const struct result_span
             pb_bytes(out, 2, span->name);
         pb_varint(out, 3, span->start_ns);
         pb_varint(out, 4, span->duration_ns);
-        attributes_pb(out, 5, span->attributes, span->attribute_count);
+        answers_attributes_pb(out, 5, span->attributes, span->attribute_count);
         pb_end(out, one);
     }
     pb_varint(out, 2, s->matched);
-    attributes_pb(out, 3, s->attributes, s->attribute_count);
+    answers_attributes_pb(out, 3, s->attributes, s->attribute_count);
     pb_end(out, mark);
 }
 
@@ -347,19 +347,24 @@ static void trace_pb(struct buf *out, const struct result_trace *t)
     pb_end(out, mark);
 }
 
+void answers_stats_pb(struct buf *out, const struct result_stats *s)
+{
+    size_t mark = pb_begin(out, 2);
+    pb_varint(out, 1, s->inspected_traces);
+    pb_varint(out, 2, s->inspected_bytes);
+    pb_varint(out, 3, s->total_blocks);
+    pb_varint(out, 4, s->completed_jobs);
+    pb_varint(out, 5, s->total_jobs);
+    pb_varint(out, 6, s->total_block_bytes);
+    pb_varint(out, 7, s->inspected_spans);
+    pb_end(out, mark);
+}
+
 void answers_search_pb(struct buf *out, const struct search_result *r)
 {
     for (uint32_t i = 0; i < r->trace_count; i++)
         trace_pb(out, &r->traces[i]);
-    size_t mark = pb_begin(out, 2);
-    pb_varint(out, 1, r->stats.inspected_traces);
-    pb_varint(out, 2, r->stats.inspected_bytes);
-    pb_varint(out, 3, r->stats.total_blocks);
-    pb_varint(out, 4, r->stats.completed_jobs);
-    pb_varint(out, 5, r->stats.total_jobs);
-    pb_varint(out, 6, r->stats.total_block_bytes);
-    pb_varint(out, 7, r->stats.inspected_spans);
-    pb_end(out, mark);
+    answers_stats_pb(out, &r->stats);
 }
 
 /* `metrics` of the tag routes. */

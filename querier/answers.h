@@ -33,9 +33,13 @@ struct answers_metrics {
     struct result_stats stats;
 };
 void answers_metrics_json(struct buf *out, const struct answers_metrics *m, bool is_range);
+void answers_metrics_pb(struct buf *out, const struct answers_metrics *m, bool is_range);
 
 /* A value as an AnyValue of an attribute: durations, statuses and kinds as text. */
 void answers_value_json(struct json_out *j, struct value v);
+void answers_attributes_pb(struct buf *out, uint32_t field, const struct result_attribute *list,
+                           uint32_t count);
+void answers_stats_pb(struct buf *out, const struct result_stats *s);
 /* An array of {key, value} under `key`. */
 void answers_attributes_json(struct json_out *j, const char *key,
                              const struct result_attribute *list, uint32_t count);

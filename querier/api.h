@@ -24,7 +24,8 @@ struct api_request {
     struct search_ctx search; /* tenant, arena, deadline, cancel filled in */
     struct slice query;       /* query string */
     struct slice argument;    /* of the path, decoded: trace id or tag name */
-    bool wants_protobuf;
+    bool wants_protobuf;      /* metrics are JSON all the same, over HTTP */
+    bool is_stream;           /* asked by gRPC: everything is protobuf */
     int64_t now_ns;
 };
 

@@ -119,7 +119,10 @@ static enum err metrics_answer(struct api_request *r, struct api_answer *answer,
         answer->missing = r->search.missing;
         out.window = c.q.window;
         out.series_max = c.p.series_max;
-        answers_metrics_json(&answer->body, &out, is_range);
+        if (r->is_stream)
+            answers_metrics_pb(&answer->body, &out, is_range);
+        else
+            answers_metrics_json(&answer->body, &out, is_range);
     }
     ql_release(c.ql);
     return e;

@@ -3,11 +3,13 @@
 #include "common/app/app_store.h"
 #include "common/base/clock.h"
 #include "common/base/map.h"
+#include "common/net/grpc.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
 #include "common/sys/queue.h"
 #include "common/sys/thread.h"
 #include "querier/api.h"
+#include "querier/stream.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -46,7 +48,7 @@ struct job {
     struct budget budget;
     struct slice argument, query;
     char tenant[151];
-    bool wants_protobuf;
+    bool wants_protobuf, is_stream;
     int64_t begun_ns, deadline_ns;
     atomic_bool cancel;
     const atomic_bool *gone;
@@ -119,11 +121,18 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer,
         metric_add(metric_cell0(q->missing), answer->missing);
     app_observe_request("GET", j->route->name, answer->status,
                         clock_mono_ns(q->app->clock) - j->begun_ns);
-    struct http_reply reply = {.status = answer->status,
-                               .headers = headers,
-                               .header_count = answer->missing != 0 ? 2 : 1,
-                               .body = &answer->body};
-    http_reply(j->req, &reply);
+    if (j->is_stream && e != ERR_OK) {
+        /* The line's end belongs to the plain text. */
+        stream_refuse(j->req, stream_code(e),
+                      slice_sub(buf_slice(&answer->body), 0, answer->body.len - 1));
+    } else if (j->is_stream) {
+        stream_reply(j->req, buf_slice(&answer->body));
+    } else {
+        http_reply(j->req, &(struct http_reply){.status = answer->status,
+                                                .headers = headers,
+                                                .header_count = answer->missing != 0 ? 2 : 1,
+                                                .body = &answer->body});
+    }
     j->req = NULL;
 }
 
@@ -138,6 +147,7 @@ static void job_run(struct work *w)
         .query = j->query,
         .argument = j->argument,
         .wants_protobuf = j->wants_protobuf,
+        .is_stream = j->is_stream,
         .now_ns = clock_wall_ns(q->app->clock),
         .search = {.ingesters = q->ingesters,
                    .blocks = q->blocks,
@@ -162,7 +172,6 @@ static enum err job_new(struct querier *q, struct http_req *req, struct job **re
                         struct err_detail *detail)
 {
     struct job *j = calloc(1, sizeof *j);
-    const struct config *c = q->app->config;
 
     if (j == NULL)
         return ERR_NOMEM;
@@ -172,29 +181,100 @@ static enum err job_new(struct querier *q, struct http_req *req, struct job **re
     j->req = req;
     j->work.run = job_run;
     atomic_init(&j->cancel, false);
-    enum err e = app_tenant(c, req, j->tenant, detail);
-    struct slice path = http_percent_decode(&j->arena, http_req_path(req));
-    struct slice prefix = slice_str(c->http_api_prefix);
-    if (e == ERR_OK && (path.ptr == NULL || !slice_has_prefix(path, prefix)))
-        e = ERR_NOT_FOUND;
-    if (e == ERR_OK) {
-        j->route = api_route(slice_sub(path, prefix.len, path.len), &j->argument);
-        if (j->route == NULL)
-            e = ERR_NOT_FOUND;
-    }
+    j->gone = http_req_gone(req);
+    j->begun_ns = clock_mono_ns(q->app->clock);
+    enum err e = app_tenant(q->app->config, req, j->tenant, detail);
     if (e != ERR_OK) {
         job_free(j);
         return e;
     }
-    struct slice accept = http_req_header(req, "accept");
-    j->wants_protobuf = slice_contains(accept, SLICE_LIT("application/protobuf"));
-    j->query = arena_dup(&j->arena, http_req_query(req));
-    j->gone = http_req_gone(req);
-    j->begun_ns = clock_mono_ns(q->app->clock);
-    j->deadline_ns = j->begun_ns + (strcmp(j->route->op, "traces") == 0 ? c->trace_timeout_ns
-                                                                        : c->search_timeout_ns);
     *ret = j;
     return ERR_OK;
+}
+
+static void job_set_route(struct job *j, const struct api_route *route)
+{
+    const struct config *c = j->q->app->config;
+
+    j->route = route;
+    j->deadline_ns = j->begun_ns + (strcmp(route->op, "traces") == 0 ? c->trace_timeout_ns
+                                                                     : c->search_timeout_ns);
+}
+
+/* ERR_NOT_FOUND: no route of ours. */
+static enum err job_of_http(struct querier *q, struct http_req *req, struct job **ret,
+                            struct err_detail *detail)
+{
+    struct slice prefix = slice_str(q->app->config->http_api_prefix);
+    struct job *j;
+
+    enum err e = job_new(q, req, &j, detail);
+    if (e != ERR_OK)
+        return e;
+    struct slice path = http_percent_decode(&j->arena, http_req_path(req));
+    const struct api_route *route = NULL;
+    if (path.ptr != NULL && slice_has_prefix(path, prefix))
+        route = api_route(slice_sub(path, prefix.len, path.len), &j->argument);
+    if (route == NULL) {
+        job_free(j);
+        return ERR_NOT_FOUND;
+    }
+    job_set_route(j, route);
+    j->wants_protobuf =
+        slice_contains(http_req_header(req, "accept"), SLICE_LIT("application/protobuf"));
+    j->query = arena_dup(&j->arena, http_req_query(req));
+    *ret = j;
+    return ERR_OK;
+}
+
+/* NULL: refused already. */
+static struct job *job_of_stream(struct querier *q, struct http_req *req)
+{
+    const struct stream_method *m = stream_method(http_req_path(req));
+    struct err_detail detail = {0};
+    struct job *j;
+
+    if (m == NULL) {
+        stream_refuse(req, STREAM_UNIMPLEMENTED, SLICE_LIT("unknown service or method"));
+        return NULL;
+    }
+    enum err e = job_new(q, req, &j, &detail);
+    if (e != ERR_OK) {
+        /* As the interceptor says it that Tempo has for tenants. */
+        stream_refuse(req, e == ERR_UNAUTHENTICATED ? STREAM_UNKNOWN : stream_code(e),
+                      slice_str(e == ERR_UNAUTHENTICATED ? "no org id"
+                                : detail.text[0] != '\0' ? detail.text
+                                                         : err_name(e)));
+        return NULL;
+    }
+    unsigned code = stream_open(&j->arena, req, m, &j->query, &j->argument, &detail);
+    if (code != 0) {
+        stream_refuse(req, code, slice_str(detail.text));
+        job_free(j);
+        return NULL;
+    }
+    job_set_route(j, stream_route(m));
+    j->is_stream = j->wants_protobuf = true;
+    int64_t timeout_ns = grpc_timeout_ns(http_req_header(req, "grpc-timeout"));
+    if (timeout_ns >= 0 && timeout_ns < j->deadline_ns - j->begun_ns)
+        j->deadline_ns = j->begun_ns + timeout_ns;
+    return j;
+}
+
+static void job_start(struct job *j)
+{
+    struct querier *q = j->q;
+
+    job_enter(q, j);
+    enum err e = workers_run(q->workers, &j->work);
+    if (e == ERR_OK)
+        return;
+    job_leave(q, j);
+    if (j->is_stream)
+        stream_refuse(j->req, STREAM_EXHAUSTED, SLICE_LIT("job queue full"));
+    else
+        http_reply_text(j->req, 429, "text/plain; charset=utf-8", "job queue full\n");
+    job_free(j);
 }
 
 static bool is_echo(const struct querier *q, struct slice path)
@@ -219,9 +299,16 @@ static bool querier_http(void *room, struct http_req *req)
         http_reply_text(req, 200, "text/plain; charset=utf-8", "echo\n");
         return true;
     }
+    if (q->app->config->stream_over_http_enabled && http_req_is_http2(req) &&
+        grpc_is_type(http_req_header(req, "content-type"))) {
+        j = job_of_stream(q, req);
+        if (j != NULL)
+            job_start(j);
+        return true;
+    }
     if (!slice_has_prefix(http_req_path(req), slice_str(q->app->config->http_api_prefix)))
         return false;
-    enum err e = job_new(q, req, &j, &detail);
+    enum err e = job_of_http(q, req, &j, &detail);
     if (e == ERR_NOT_FOUND)
         return false;
     if (e != ERR_OK) {
@@ -229,13 +316,7 @@ static bool querier_http(void *room, struct http_req *req)
                         detail.text[0] != '\0' ? detail.text : err_name(e));
         return true;
     }
-    job_enter(q, j);
-    e = workers_run(q->workers, &j->work);
-    if (e != ERR_OK) {
-        job_leave(q, j);
-        http_reply_text(req, 429, "text/plain; charset=utf-8", "job queue full\n");
-        job_free(j);
-    }
+    job_start(j);
     return true;
 }
 
