@@ -196,7 +196,9 @@ static enum err piece_write(const struct push *p, const struct tallies *tallies,
 static enum err append_piece(struct core *c, struct push *p, enum lane lane, struct tenant *t,
                              const struct tallies *tallies, struct slice otlp, uint32_t *ret_taken)
 {
-    bool is_doubt = (p->wal_flags & WAL_FLAG_DOUBT) != 0;
+    bool is_doubt =
+        (p->wal_flags & WAL_FLAG_DOUBT) != 0 || (p->kind == PUSH_REPLAYED && core_has_others(c) &&
+                                                 p->m.received_ns < core_late_before_ns(c));
     int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
                                                                    : clock_wall_ns(c->o.clock);
     struct part *part = NULL;

@@ -76,7 +76,8 @@ static enum err carry_wait(struct carry *carry, const struct generation *g, unsi
 }
 
 /* Takes *payload's bytes. */
-static enum err carry_send(struct carry *carry, const struct part *p, struct buf *payload)
+static enum err carry_send(struct carry *carry, const struct part *p, bool is_marked,
+                           struct buf *payload)
 {
     struct carry_push *cp = calloc(1, sizeof *cp);
     struct core *c = carry->c;
@@ -87,7 +88,7 @@ static enum err carry_send(struct carry *carry, const struct part *p, struct buf
     cp->payload = *payload;
     buf_init(payload, WAL_FRAME_BYTES_MAX / 2);
     cp->push.kind = PUSH_CARRIED;
-    cp->push.wal_flags = WAL_FLAG_CARRIED;
+    cp->push.wal_flags = (uint8_t)(WAL_FLAG_CARRIED | (is_marked ? WAL_FLAG_DOUBT : 0));
     cp->push.finished = carry_finished;
     cp->push.m = (struct push_message){.tenant = slice_str(p->tenant->name),
                                        .payload = buf_slice(&cp->payload),
@@ -100,19 +101,21 @@ static enum err carry_send(struct carry *carry, const struct part *p, struct buf
     return ERR_OK;
 }
 
-static enum err carry_part(struct carry *carry, const struct generation *g, const struct part *p)
+/* Those that have other parts elsewhere for all that is known, or those that have none: a frame carries the mark of all its traces. */
+static enum err carry_traces(struct carry *carry, const struct generation *g, const struct part *p,
+                             struct segment *s, bool is_marked)
 {
-    struct core *c = carry->c;
-    struct segment *s = NULL;
     struct arena a;
     struct buf payload;
-    enum err e = head_segment(p->head, &c->building, &s);
+    enum err e = ERR_OK;
 
-    arena_init(&a, &c->building);
+    arena_init(&a, &carry->c->building);
     buf_init(&payload, WAL_FRAME_BYTES_MAX / 2);
     for (uint32_t i = 0; i < p->carried_count && e == ERR_OK; i++) {
         const uint32_t *rows;
         uint32_t trace, count;
+        if (head_trace_is_marked(p->head, p->carried[i]) != is_marked)
+            continue;
         e = segment_find_trace(s, p->carried[i], &trace);
         if (e == ERR_OK)
             e = segment_trace_rows(s, trace, &a, &rows, &count);
@@ -122,14 +125,24 @@ static enum err carry_part(struct carry *carry, const struct generation *g, cons
             e = buf_err(&payload);
         arena_reset(&a);
         if (e == ERR_OK && payload.len >= CARRY_BYTES)
-            e = carry_send(carry, p, &payload);
+            e = carry_send(carry, p, is_marked, &payload);
         if (e == ERR_OK)
             e = carry_wait(carry, g, CARRY_IN_FLIGHT_MAX);
     }
     if (e == ERR_OK && payload.len > 0)
-        e = carry_send(carry, p, &payload);
+        e = carry_send(carry, p, is_marked, &payload);
     buf_release(&payload);
     arena_release(&a);
+    return e;
+}
+
+static enum err carry_part(struct carry *carry, const struct generation *g, const struct part *p)
+{
+    struct segment *s = NULL;
+    enum err e = head_segment(p->head, &carry->c->building, &s);
+
+    for (int is_marked = 0; is_marked < 2 && e == ERR_OK; is_marked++)
+        e = carry_traces(carry, g, p, s, is_marked != 0);
     segment_close(s);
     return e;
 }
@@ -283,12 +296,41 @@ static enum err build_part(struct core *c, struct generation *g, struct part *p)
     return ERR_OK;
 }
 
+struct late {
+    struct head *head;
+    int64_t before_ns;
+    bool is_unmarked; /* no memory for one of the marks */
+};
+
+static void flag_late(void *arg, uint32_t trace, struct trace_id id, int64_t first_ns,
+                      int64_t last_ns, uint64_t wire_bytes)
+{
+    struct late *l = arg;
+    (void)trace, (void)last_ns, (void)wire_bytes;
+
+    if (first_ns < l->before_ns && head_flag_trace(l->head, id) != ERR_OK)
+        l->is_unmarked = true;
+}
+
+/* Parts that come into blocks so late that others may have been settled without them. */
+static void flag_late_traces(struct core *c, struct generation *g)
+{
+    for (struct part *p = g->parts; p != NULL && core_has_others(c); p = p->next) {
+        struct late l = {.head = p->head, .before_ns = core_late_before_ns(c)};
+        if (p->is_published)
+            continue;
+        head_each_trace(p->head, flag_late, &l);
+        assert(!l.is_unmarked); /* they are here: a mark takes no memory */
+    }
+}
+
 static enum err build_generation(struct core *c, struct generation *g)
 {
     enum err e = ERR_OK;
 
     if (g->attempts++ > 0)
         metric_inc(c->metrics.flush_retries);
+    flag_late_traces(c, g);
     if (!g->is_carried)
         e = carry_generation(c, g);
     for (struct part *p = g->parts; p != NULL && e == ERR_OK; p = p->next) {

@@ -249,6 +249,19 @@ uint32_t catalog_outstanding(const struct catalog *c, const char *tenant)
     return n;
 }
 
+bool catalog_has_others(const struct catalog *c, const char *self)
+{
+    struct catalog_block *b, *next;
+    HASH_ITER (hh, c->blocks, b, next) {
+        if (b->lineage.level == 0 && strcmp(b->meta.writer, self) != 0)
+            return true;
+        for (uint32_t i = 0; i < b->lineage.holds_count; i++)
+            if (strcmp(b->lineage.holds[i].writer, self) != 0)
+                return true;
+    }
+    return false;
+}
+
 static uint64_t weight(const struct catalog_job *job, const char *instance)
 {
     return hash_with(slice_str(job->inputs[0]->key), hash_plain(slice_str(instance)));

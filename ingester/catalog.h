@@ -53,6 +53,8 @@ bool catalog_next_job(const struct catalog *c, const char *tenant, const struct 
                       struct catalog_job *ret);
 /* How many blocks of a tenant wait for a merge, but for the rule that their window is over. */
 uint32_t catalog_outstanding(const struct catalog *c, const char *tenant);
+/* Is there a block with spans of another writer than `self`? */
+bool catalog_has_others(const struct catalog *c, const char *self);
 /* Who of those that wrote blocks since `since_ns`, and of `self`, does the job: the same everywhere where the same blocks are seen. */
 bool catalog_is_owner(const struct catalog *c, const struct catalog_job *job, const char *self,
                       uint64_t since_ns);

@@ -263,16 +263,9 @@ static enum err try_job(struct core *c, const struct catalog *catalog, struct ca
 
 /* --- a tenant --- */
 
-static uint64_t window_of(const struct core *c)
-{
-    int64_t own = c->config->override_compaction_window_ns;
-
-    return (uint64_t)(own > 0 ? own : c->config->compaction_window_ns);
-}
-
 static void compact_tenant(struct core *c, struct catalog *catalog, const char *tenant)
 {
-    uint64_t objects = (uint64_t)c->config->compaction_objects_max, window = window_of(c);
+    uint64_t objects = (uint64_t)c->config->compaction_objects_max, window = core_window_ns(c);
     int64_t until = core_mono_ns(c) + c->config->compaction_tenant_time_ns;
     struct catalog_job job;
     enum err e = ERR_OK;
@@ -336,6 +329,8 @@ static void cycle(struct core *c, struct catalog *catalog)
     enum err e = catalog_refresh(catalog);
 
     metric_add(c->metrics.retention_errors, (double)catalog->unreadable);
+    if (catalog_has_others(catalog, c->o.instance_id))
+        atomic_store(&c->has_others, true);
     if (e == ERR_OK)
         e = c->o.backend->ops->tenants(c->o.backend, note_tenant, &t);
     if (e == ERR_OK)

@@ -114,6 +114,7 @@ struct core {
     atomic_bool is_commit_over, is_queue_over; /* set after the queue was closed */
     atomic_ullong trim_upto, wal_bytes;
     atomic_bool is_rotate_wanted;
+    atomic_bool has_others; /* blocks that other instances wrote were seen in the store */
     struct batch_table *batches;
 
     /* commit thread */
@@ -152,6 +153,25 @@ struct core {
 static inline int64_t core_mono_ns(const struct core *c)
 {
     return clock_mono_ns(c->o.clock);
+}
+
+static inline uint64_t core_window_ns(const struct core *c)
+{
+    int64_t own = c->config->override_compaction_window_ns;
+
+    return (uint64_t)(own > 0 ? own : c->config->compaction_window_ns);
+}
+
+/* Flags are cleared in a block a window's length after it was made, and not before.  What was received earlier than half of that (clocks differ) and comes into sight now may
+ * have other parts whose flags are cleared: so it must be flagged itself. */
+static inline int64_t core_late_before_ns(const struct core *c)
+{
+    return clock_wall_ns(c->o.clock) - (int64_t)(core_window_ns(c) / 2);
+}
+
+static inline bool core_has_others(const struct core *c)
+{
+    return atomic_load(&c->has_others);
 }
 
 void core_finish(struct core *c, struct push *p); /* the push leaves the core */

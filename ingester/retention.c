@@ -177,6 +177,7 @@ enum err retention_own_blocks(struct core *c, uint64_t *ret_max_lsn)
             e = note_own(&own, b);
     }
     metric_add(c->metrics.retention_errors, (double)catalog.unreadable);
+    atomic_store(&c->has_others, catalog_has_others(&catalog, c->o.instance_id));
     catalog_release(&catalog);
     if (e != ERR_OK)
         return e;

@@ -178,6 +178,15 @@ enum err head_flag_trace(struct head *h, struct trace_id id)
     return ERR_OK;
 }
 
+bool head_trace_is_marked(struct head *h, struct trace_id id)
+{
+    uint32_t number = head_trace_of(h, id);
+
+    return number != HEAD_NONE &&
+           atomic_load_explicit(&((struct head_trace *)gvec_at(&h->traces, number))->marks,
+                                memory_order_relaxed) != 0;
+}
+
 /* Room in the table of trace ids, so that trace_new can not fail there. */
 static enum err trace_reserve(struct head *h)
 {

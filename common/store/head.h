@@ -45,6 +45,8 @@ MUST_CHECK enum err head_append_checked(struct head *h, struct slice otlp, bool 
 
 /* Marks a trace as cut before: its parts are fragments from now on. */
 MUST_CHECK enum err head_flag_trace(struct head *h, struct trace_id id);
+/* Is it flagged for more than what can be seen in it: in doubt, or cut before?  Writer's thread, or sealed. */
+bool head_trace_is_marked(struct head *h, struct trace_id id);
 
 MUST_CHECK enum err head_segment(struct head *h, struct budget *budget,
                                  struct segment **ret); /* snapshot; holds a reference */

@@ -68,6 +68,7 @@ static struct live_query *queries;
 static const struct wal_io *wal_io;
 static int failed_code;
 static uint32_t next_part;
+static uint8_t push_flags; /* of the next pushes: WAL_FLAG_* */
 
 static inline void on_fail(int code)
 {
@@ -210,6 +211,7 @@ static inline struct push push_bytes(const char *tenant, uint32_t part, struct s
     mutex_init(&w.lock);
     cond_init(&w.done);
     w.push.kind = PUSH_CLIENT;
+    w.push.wal_flags = push_flags;
     w.push.finished = finished;
     w.push.m = (struct push_message){.tenant = slice_str(tenant),
                                      .part = part,
@@ -316,7 +318,7 @@ static inline struct live live_of(const char *tenant, uint32_t trace)
 }
 
 struct stored {
-    uint32_t blocks, spans, traces; /* of all blocks of the tenant */
+    uint32_t blocks, spans, traces, flagged; /* of all blocks of the tenant */
     uint64_t lsn_lo, lsn_hi;
     uint32_t want_spans; /* of the one trace */
     struct trace_id want;
@@ -339,6 +341,7 @@ static inline enum err add_block(void *arg, const char *id)
     s->blocks++;
     s->spans += (uint32_t)m.span_count;
     s->traces += (uint32_t)m.trace_count;
+    s->flagged += (uint32_t)m.flagged_count;
     if (s->lsn_lo == 0 || m.lsn_lo < s->lsn_lo)
         s->lsn_lo = m.lsn_lo;
     if (m.lsn_hi > s->lsn_hi)

@@ -121,16 +121,12 @@ static void a_repeat_is_answered_without_storing_it(void **state)
     struct push again = push_bytes("acme", 7, buf_slice(&b));
     assert_true(again.is_duplicate);
     assert_int_equal(again.err, ERR_OK);
-    uint8_t batch[16] = {0};
-    assert_true(core_has_batch(core, batch, 7));
-    assert_false(core_has_batch(core, batch, 8));
     /* The log remembers it over a restart, for ten minutes. */
     stop_core();
     start_core();
     EVENTUALLY(is_ready());
     assert_true(push_bytes("acme", 7, buf_slice(&b)).is_duplicate);
     advance(601 * NS_PER_S);
-    assert_false(core_has_batch(core, batch, 7));
     assert_false(push_bytes("acme", 7, buf_slice(&b)).is_duplicate);
     assert_int_equal(live_of("acme", 1).spans, 1); /* equal spans are one all the same */
     buf_release(&b);
@@ -335,6 +331,131 @@ static void live_traces_are_carried_over_a_cut(void **state)
     assert_int_equal(flush(), ERR_OK);
     assert_int_equal(stored_of("acme", 11).want_spans, 5);
     assert_int_equal(stored_of("acme", 11).traces, 11);
+}
+
+/* Whole as they are: only the sender knows that they may be elsewhere too. */
+static enum err push_in_doubt(uint32_t from, uint32_t to)
+{
+    struct otlp_group g;
+    struct buf b;
+
+    begin_request(&g, &b);
+    for (uint32_t n = from; n < to; n++)
+        add_span(&g, n, 1, 0);
+    otlp_group_end(&g);
+    push_flags = WAL_FLAG_DOUBT;
+    struct push p = push_bytes("acme", ++next_part, buf_slice(&b));
+    push_flags = 0;
+    buf_release(&b);
+    return p.err;
+}
+
+static uint32_t flagged_in_blocks(const char *tenant)
+{
+    struct stored s = stored_of(tenant, 1);
+
+    return s.flagged;
+}
+
+static void doubt_is_carried_over_a_cut_and_a_restart(void **state)
+{
+    (void)state;
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
+    assert_int_equal(push_in_doubt(2, 3), ERR_OK);
+    advance(61 * NS_PER_S);
+    assert_int_equal(push_in_doubt(10, 15), ERR_OK);
+    assert_int_equal(push_spans("acme", 20, 1, 3), ERR_OK);
+    EVENTUALLY(stored_of("acme", 1).blocks == 1);
+    assert_int_equal(flagged_in_blocks("acme"), 1);
+    EVENTUALLY(live_of("acme", 1).spans == 0);
+    assert_int_equal(live_of("acme", 10).copies, 0);
+    assert_int_equal(flagged_count("acme"), 5);
+    for (uint32_t life = 0; life < 2; life++) {
+        stop_core();
+        start_core();
+        EVENTUALLY(is_ready());
+        assert_int_equal(flagged_count("acme"), 5);
+    }
+    assert_int_equal(flush(), ERR_OK);
+    assert_int_equal(flagged_in_blocks("acme"), 6);
+    assert_int_equal(stored_of("acme", 20).traces, 8);
+}
+
+/* A block in the store by another instance, of a tenant that nobody asks for. */
+static void publish_of_another(void)
+{
+    struct block_meta m = {.tenant = "other", .writer = "ingester-1", .version = BLOCK_VERSION};
+    char path[SCRATCH_DIR_BYTES * 2];
+    struct buf json;
+
+    (void)snprintf(m.id, sizeof m.id, "00000000-0000-8000-8000-000000000001");
+    m.created_ns = m.min_start_ns = m.max_end_ns = (uint64_t)atomic_load(&test_wall);
+    scratch_dir_path(dir, "data", path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    buf_init(&json, 1 << 16);
+    assert_int_equal(block_meta_to_json(&m, &json), ERR_OK);
+    assert_int_equal(backend->ops->publish(backend, m.tenant, m.id, path, buf_slice(&json)),
+                     ERR_OK);
+    buf_release(&json);
+}
+
+/* While it was away another may have settled its parts of these traces: what comes back late is flagged, if there is another. */
+static void what_comes_back_late_is_flagged(void **state)
+{
+    (void)state;
+    for (uint32_t others = 0; others < 2; others++) {
+        start_core();
+        EVENTUALLY(is_ready());
+        for (uint32_t n = 1; n <= 10; n++)
+            assert_int_equal(push_spans("acme", others * 10 + n, 1, 3), ERR_OK);
+        stop_core();
+        if (others > 0)
+            publish_of_another();
+        advance(1801 * NS_PER_S); /* half of the window */
+        start_core();
+        EVENTUALLY(is_ready());
+        assert_int_equal(flagged_count("acme"), others > 0 ? 10 : 0);
+        assert_int_equal(push_spans("acme", 100 + others, 1, 3), ERR_OK);
+        assert_int_equal(flagged_count("acme"), others > 0 ? 10 : 0);
+        assert_int_equal(flush(), ERR_OK);
+        assert_int_equal(flagged_in_blocks("acme"), others > 0 ? 10 : 0);
+        stop_core();
+    }
+}
+
+static enum err no_publish(struct backend *b, const char *tenant, const char *id,
+                           const char *data_path, struct slice meta_json)
+{
+    (void)b, (void)tenant, (void)id, (void)data_path, (void)meta_json;
+    return ERR_IO;
+}
+
+/* The store was away for long: what was kept in memory meanwhile is flagged in sight, and in its block. */
+static void what_is_published_late_is_flagged(void **state)
+{
+    const struct backend_ops *real = backend->ops;
+    struct backend_ops ops = *real;
+    (void)state;
+
+    publish_of_another();
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
+    assert_int_equal(push_spans("acme", 2, 1, 3), ERR_OK);
+    ops.publish = no_publish;
+    backend->ops = &ops;
+    assert_int_equal(flush(), ERR_IO);
+    assert_int_equal(flagged_count("acme"), 0);
+    advance(1801 * NS_PER_S);
+    EVENTUALLY(flagged_count("acme") == 2);
+    backend->ops = real;
+    advance(61 * NS_PER_S);
+    EVENTUALLY(stored_of("acme", 1).want_spans == 2);
+    assert_int_equal(flagged_in_blocks("acme"), 2);
 }
 
 static void a_crash_between_publishing_and_trimming_makes_no_second_block(void **state)
@@ -551,6 +672,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_kill_inside_a_large_frame_doubles_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(live_traces_are_carried_over_a_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(doubt_is_carried_over_a_cut_and_a_restart, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_comes_back_late_is_flagged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_published_late_is_flagged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_crash_between_publishing_and_trimming_makes_no_second_block, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_trace_that_grows_too_large_is_refused, set_up, tear_down),
