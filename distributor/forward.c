@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 struct item {
     struct loop_msg msg;
@@ -19,8 +20,9 @@ struct item {
     struct trace_id first_trace;
     int64_t received_ns, not_before_ns;
     bool is_doubt;
+    int64_t doubt_ns; /* mono: when the answer was lost */
     char first_target[MEMBER_ID_BYTES_MAX + 1];
-    unsigned target;
+    unsigned first, target;
     enum err answer;
     size_t payload_bytes;
     uint8_t payload[];
@@ -30,7 +32,7 @@ struct forward {
     struct forward_options options;
     atomic_size_t bytes;
     struct item *ready, *waiting; /* loop's */
-    unsigned in_flight;           /* loop's */
+    unsigned in_flight, doubts;   /* loop's */
     struct rng rng;               /* loop's */
 };
 
@@ -49,6 +51,8 @@ enum err forward_new(const struct forward_options *o, struct forward **ret)
         f->options.backoff_min_ns = 100 * NS_PER_MS;
     if (f->options.backoff_max_ns == 0)
         f->options.backoff_max_ns = 5 * NS_PER_S;
+    if (f->options.doubt_ns == 0)
+        f->options.doubt_ns = FORWARD_DOUBT_NS;
     rng_bytes_secure(&seed, sizeof seed);
     rng_init(&f->rng, seed);
     *ret = f;
@@ -90,6 +94,26 @@ static int64_t backoff_ns(struct forward *f, uint32_t attempt)
     return wait / 2 + (int64_t)rng_below(&f->rng, (uint64_t)wait / 2 + 1);
 }
 
+static void doubt_begin(struct item *item, const char *peer)
+{
+    item->is_doubt = true;
+    item->doubt_ns = clock_mono_ns(item->forward->options.clock);
+    item->first = item->target;
+    (void)snprintf(item->first_target, sizeof item->first_target, "%s", peer);
+    item->forward->doubts++;
+    metric_set(stats.generator_doubts, item->forward->doubts);
+}
+
+static void doubt_end(struct item *item, enum stats_doubt how)
+{
+    if (!item->is_doubt)
+        return;
+    assert(item->forward->doubts > 0);
+    item->forward->doubts--;
+    metric_set(stats.generator_doubts, item->forward->doubts);
+    metric_add(stats.generator_doubts_ended[how], item->span_count);
+}
+
 static void put_off(struct item *item)
 {
     struct forward *f = item->forward;
@@ -111,14 +135,19 @@ static void on_answer(struct loop_msg *m)
     peers->name(peers->arg, item->target, peer);
     stats_generator_push(peer, item->answer);
     switch (push_fate_of(item->answer)) {
-    case PUSH_FATE_KEPT: finish_item(item); break;
-    case PUSH_FATE_REFUSED: drop_item(item, STATS_DROP_REFUSED); break;
+    case PUSH_FATE_KEPT:
+        doubt_end(item, strcmp(peer, item->first_target) == 0 ? STATS_DOUBT_ANSWERED
+                                                              : STATS_DOUBT_GIVEN_UP);
+        finish_item(item);
+        break;
+    case PUSH_FATE_REFUSED:
+        doubt_end(item, STATS_DOUBT_DROPPED);
+        drop_item(item, STATS_DROP_REFUSED);
+        break;
     case PUSH_FATE_UNKNOWN:
         peers->report(peers->arg, item->target, item->answer);
-        if (!item->is_doubt) {
-            item->is_doubt = true;
-            memcpy(item->first_target, peer, sizeof peer);
-        }
+        if (!item->is_doubt)
+            doubt_begin(item, peer);
         put_off(item);
         break;
     case PUSH_FATE_NOT_KEPT:
@@ -137,17 +166,33 @@ static void on_done(void *arg, enum err err, struct slice payload)
     item->forward->options.post(item->forward->options.loop, &item->msg);
 }
 
+/* Only the one that may have counted the spans knows whether it did: so it is asked again, and nobody else, for as long as it remembers. */
+static enum err choose_target(struct item *item)
+{
+    const struct forward_options *o = &item->forward->options;
+    const struct peers *peers = o->peers;
+    unsigned found[PUSH_CANDIDATES];
+
+    if (item->is_doubt && clock_mono_ns(o->clock) - item->doubt_ns < o->doubt_ns) {
+        item->target = item->first;
+        return peers->is_up(peers->arg, item->first, item->first_target) ? ERR_OK : ERR_UNAVAILABLE;
+    }
+    unsigned count = peers->place(peers->arg, slice_str(item->tenant), item->first_trace, found,
+                                  PUSH_CANDIDATES);
+    if (count == 0)
+        return ERR_UNAVAILABLE;
+    item->target = found[item->attempt % count];
+    return ERR_OK;
+}
+
 static enum err send_item(struct item *item)
 {
     const struct forward_options *o = &item->forward->options;
     struct slice tenant = slice_str(item->tenant);
-    unsigned found[PUSH_CANDIDATES];
-    unsigned count =
-        o->peers->place(o->peers->arg, tenant, item->first_trace, found, PUSH_CANDIDATES);
+    enum err e = choose_target(item);
 
-    if (count == 0)
-        return ERR_UNAVAILABLE;
-    item->target = found[item->attempt % count];
+    if (e != ERR_OK)
+        return e;
     struct buf head;
     struct push_head h = {.batch_id = item->batch_id,
                           .part = item->part,
@@ -161,7 +206,7 @@ static enum err send_item(struct item *item)
                           .payload_bytes = item->payload_bytes};
     buf_init(&head, PUSH_HEAD_BYTES_MAX);
     push_wire_head(&head, &h);
-    enum err e = buf_err(&head);
+    e = buf_err(&head);
     if (e == ERR_OK) {
         struct slice wire[] = {buf_slice(&head), {item->payload, item->payload_bytes}};
         e = o->peers->call(o->peers->arg, item->target, RPC_GENERATE, wire, 2,
@@ -177,12 +222,14 @@ static void send_ready(struct forward *f)
         struct item *item = f->ready;
         DL_DELETE(f->ready, item);
         enum err e = send_item(item);
-        if (e == ERR_OK)
+        if (e == ERR_OK) {
             f->in_flight++;
-        else if (push_fate_of(e) == PUSH_FATE_REFUSED)
-            drop_item(item, STATS_DROP_REFUSED); /* larger than the lane lets through */
-        else
+        } else if (push_fate_of(e) == PUSH_FATE_REFUSED) { /* larger than the lane lets through */
+            doubt_end(item, STATS_DOUBT_DROPPED);
+            drop_item(item, STATS_DROP_REFUSED);
+        } else {
             put_off(item);
+        }
     }
 }
 
@@ -262,6 +309,7 @@ void forward_free(struct forward *f)
     assert(f->in_flight == 0);
     DL_CONCAT(f->ready, f->waiting);
     DL_FOREACH_SAFE (f->ready, item, next) {
+        doubt_end(item, STATS_DOUBT_DROPPED);
         drop_item(item, STATS_DROP_SHUTDOWN);
     }
     free(f);

@@ -35,6 +35,17 @@ static void name(void *arg, unsigned index, char ret_id[MEMBER_ID_BYTES_MAX + 1]
     memcpy(ret_id, member.id, sizeof member.id);
 }
 
+static bool is_up(void *arg, unsigned index, const char *id)
+{
+    struct peers_members *m = arg;
+    struct member member;
+
+    if (is_closed(m) || members_push(m->members, index) == NULL)
+        return false;
+    members_get(m->members, index, &member);
+    return member.health != MEMBER_DOWN && strcmp(member.id, id) == 0;
+}
+
 static void report(void *arg, unsigned index, enum err err)
 {
     struct peers_members *m = arg;
@@ -46,5 +57,6 @@ static void report(void *arg, unsigned index, enum err err)
 struct peers peers_of_members(struct peers_members *m)
 {
     assert(m != NULL);
-    return (struct peers){.arg = m, .place = place, .call = call, .name = name, .report = report};
+    return (struct peers){
+        .arg = m, .place = place, .call = call, .name = name, .is_up = is_up, .report = report};
 }

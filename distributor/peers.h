@@ -22,6 +22,8 @@ struct peers {
     enum err (*call)(void *arg, unsigned index, uint16_t method, const struct slice *parts,
                      unsigned part_count, int64_t timeout_ns, rpc_done *done, void *done_arg);
     void (*name)(void *arg, unsigned index, char ret_id[MEMBER_ID_BYTES_MAX + 1]);
+    /* Is a call to this one worth a try, and is it still the one that was called `id` (given back by `name`)? */
+    bool (*is_up)(void *arg, unsigned index, const char *id);
     void (*report)(void *arg, unsigned index, enum err err); /* this member failed a call */
 };
 

@@ -10,6 +10,7 @@ void stats_init(void)
     static const double durations[] = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
     static const double batch_sizes[] = {2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
     static const char *const transports[] = {"grpc", "http"};
+    static const char *const doubts[] = {"answered", "given_up", "dropped"};
     static const char *const drops[] = {"buffer_full", "refused", "shutdown", "no_memory"};
 
     discarded = metrics_counter("tempo_discarded_spans_total", "reason,tenant",
@@ -57,6 +58,14 @@ void stats_init(void)
                         "Spans that were acknowledged and stored but never reached a generator.");
     for (unsigned i = 0; i < STATS_DROPS; i++)
         stats.generator_dropped[i] = metric_cell1(dropped, drops[i]);
+    stats.generator_doubts = metric_cell0(metrics_gauge(
+        "vivace_distributor_generator_doubts", "",
+        "Pushes whose answer was lost, and that wait for the generator which may have counted them."));
+    struct metric_family *doubtful = metrics_counter(
+        "vivace_distributor_generator_doubtful_spans_total", "outcome",
+        "Spans of pushes whose answer was lost: answered by that generator in the end, given up (another counted them, so they may be counted twice), or dropped.");
+    for (unsigned i = 0; i < STATS_DOUBTS; i++)
+        stats.generator_doubts_ended[i] = metric_cell1(doubtful, doubts[i]);
 }
 
 void stats_tenant(struct tenant *t)

@@ -17,10 +17,13 @@ enum stats_drop {
     STATS_DROPS
 };
 
+enum stats_doubt { STATS_DOUBT_ANSWERED, STATS_DOUBT_GIVEN_UP, STATS_DOUBT_DROPPED, STATS_DOUBTS };
+
 struct stats {
     struct metric_cell *accepted[STATS_TRANSPORTS], *refused[STATS_TRANSPORTS];
     struct metric_cell *traces_per_batch, *push_duration;
     struct metric_cell *generator_buffer_bytes, *generator_dropped[STATS_DROPS];
+    struct metric_cell *generator_doubts, *generator_doubts_ended[STATS_DOUBTS];
 };
 extern struct stats stats;
 

@@ -26,6 +26,7 @@ struct fake_peers {
     struct fake_clock clock;
     unsigned up_count; /* placed: 0, 1, .. in this order, shifted by the trace id's last byte */
     enum err refuse[FAKE_PEERS]; /* call returns this at once */
+    bool is_down[FAKE_PEERS];    /* of those that are placed all the same: for is_up */
     unsigned reports[FAKE_PEERS];
     struct fake_call calls[FAKE_CALLS_MAX];
     unsigned call_count;
@@ -76,6 +77,14 @@ static void fake_name(void *arg, unsigned index, char ret_id[MEMBER_ID_BYTES_MAX
     (void)snprintf(ret_id, MEMBER_ID_BYTES_MAX + 1, "peer-%u", index);
 }
 
+static bool fake_is_up(void *arg, unsigned index, const char *id)
+{
+    char name[MEMBER_ID_BYTES_MAX + 1];
+
+    fake_name(arg, index, name);
+    return index < fake.up_count && !fake.is_down[index] && strcmp(name, id) == 0;
+}
+
 static void fake_report(void *arg, unsigned index, enum err err)
 {
     (void)arg;
@@ -94,8 +103,11 @@ static void fake_post(struct loop *l, struct loop_msg *m)
 static void fake_init(unsigned up_count)
 {
     memset(&fake, 0, sizeof fake);
-    fake.peers = (struct peers){
-        .place = fake_place, .call = fake_call, .name = fake_name, .report = fake_report};
+    fake.peers = (struct peers){.place = fake_place,
+                                .call = fake_call,
+                                .name = fake_name,
+                                .is_up = fake_is_up,
+                                .report = fake_report};
     fake_clock_init(&fake.clock, 1700000000000000000);
     fake.up_count = up_count;
     fake.posted_end = &fake.posted;

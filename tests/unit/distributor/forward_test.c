@@ -62,19 +62,88 @@ static void test_kept_until_acknowledged(void **state)
     fake_release();
 }
 
-static void test_lost_answers_go_to_another_with_doubt(void **state)
+static double doubtful(enum stats_doubt how)
+{
+    return metric_value(stats.generator_doubts_ended[how]);
+}
+
+/* It may have counted the spans: nobody else is asked while it may come back and tell. */
+static void test_a_lost_answer_is_asked_for_where_it_was_lost(void **state)
 {
     (void)state;
     struct forward *f = start(2);
+    double answered = doubtful(STATS_DOUBT_ANSWERED), given_up = doubtful(STATS_DOUBT_GIVEN_UP);
     add(f, 0);
     fake_answer(0, ERR_TIMEOUT, SLICE_NONE);
+    assert_true(metric_value(stats.generator_doubts) == 1);
     forward_tick(f);
     assert_int_equal(fake.call_count, 1); /* the back-off is not over */
-    fake_clock_advance(&fake.clock, 100 * NS_PER_MS);
+    fake.is_down[0] = true;
+    for (unsigned i = 0; i < 60; i++) {
+        fake_clock_advance(&fake.clock, 5 * NS_PER_S);
+        forward_tick(f);
+    }
+    assert_int_equal(fake.call_count, 1);
+    fake.is_down[0] = false;
+    static const enum err unclear[] = {ERR_UNAVAILABLE, ERR_FULL,
+                                       ERR_OK}; /* a full one has not looked */
+    for (unsigned i = 0; i < 3; i++) {
+        fake_clock_advance(&fake.clock, 5 * NS_PER_S);
+        forward_tick(f);
+        assert_int_equal(fake.call_count, 2 + i);
+        assert_int_equal(fake.calls[1 + i].index, fake.calls[0].index);
+        Vivace__PushRequest *r = unpack(1 + i);
+        assert_true(r->doubt);
+        assert_memory_equal(r->first_target.data, "peer-0", 6);
+        assert_memory_equal(r->batch_id.data, batch_id, 16);
+        vivace__push_request__free_unpacked(r, NULL);
+        fake_answer(1 + i, unclear[i], SLICE_NONE);
+    }
+    assert_int_equal(forward_bytes(f), 0);
+    assert_true(metric_value(stats.generator_doubts) == 0);
+    assert_true(doubtful(STATS_DOUBT_ANSWERED) - answered == 10);
+    assert_true(doubtful(STATS_DOUBT_GIVEN_UP) == given_up);
+    forward_free(f);
+    fake_release();
+}
+
+/* Others go on meanwhile: an item in doubt takes none of the calls under way. */
+static void test_doubt_holds_up_nobody(void **state)
+{
+    (void)state;
+    struct forward *f = start(2);
+    for (uint32_t n = 0; n < FORWARD_IN_FLIGHT; n++)
+        add(f, n);
+    for (unsigned n = 0; n < FORWARD_IN_FLIGHT; n++)
+        fake_answer(n, ERR_TIMEOUT, SLICE_NONE);
+    fake.is_down[0] = true;
+    fake_clock_advance(&fake.clock, 5 * NS_PER_S);
+    forward_tick(f);
+    assert_int_equal(fake.call_count, FORWARD_IN_FLIGHT);
+    add(f, 100);
+    assert_int_equal(fake.call_count, FORWARD_IN_FLIGHT + 1);
+    fake_answer(FORWARD_IN_FLIGHT, ERR_OK, SLICE_NONE);
+    double dropped_before = doubtful(STATS_DOUBT_DROPPED);
+    forward_free(f);
+    assert_true(doubtful(STATS_DOUBT_DROPPED) - dropped_before == 10.0 * FORWARD_IN_FLIGHT);
+    fake_release();
+}
+
+/* Gone for ever: after the time for which it would remember the spans go to another, rather than to nobody. */
+static void test_doubt_is_given_up_and_counted(void **state)
+{
+    (void)state;
+    struct forward *f = start(2);
+    double given_up = doubtful(STATS_DOUBT_GIVEN_UP);
+    add(f, 0);
+    fake_answer(0, ERR_TIMEOUT, SLICE_NONE);
+    fake.is_down[0] = true;
+    fake_clock_advance(&fake.clock, FORWARD_DOUBT_NS + NS_PER_S);
     forward_tick(f);
     assert_int_equal(fake.call_count, 2);
     assert_int_not_equal(fake.calls[1].index, fake.calls[0].index);
     assert_int_equal(fake.reports[0], 1);
+    assert_true(doubtful(STATS_DOUBT_GIVEN_UP) == given_up);
     Vivace__PushRequest *r = unpack(1);
     assert_true(r->doubt);
     assert_int_equal(r->attempt, 1);
@@ -83,6 +152,7 @@ static void test_lost_answers_go_to_another_with_doubt(void **state)
     vivace__push_request__free_unpacked(r, NULL);
     fake_answer(1, ERR_OK, SLICE_NONE);
     assert_int_equal(forward_bytes(f), 0);
+    assert_true(doubtful(STATS_DOUBT_GIVEN_UP) - given_up == 10);
     forward_free(f);
     fake_release();
 }
@@ -174,7 +244,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kept_until_acknowledged),
-        cmocka_unit_test(test_lost_answers_go_to_another_with_doubt),
+        cmocka_unit_test(test_a_lost_answer_is_asked_for_where_it_was_lost),
+        cmocka_unit_test(test_doubt_holds_up_nobody),
+        cmocka_unit_test(test_doubt_is_given_up_and_counted),
         cmocka_unit_test(test_waits_for_the_first_generator),
         cmocka_unit_test(test_overflow_is_dropped_and_counted),
         cmocka_unit_test(test_what_is_refused_for_good_is_dropped),
