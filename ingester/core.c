@@ -90,11 +90,6 @@ void core_push(struct core *c, struct push *p)
     }
 }
 
-bool core_has_batch(struct core *c, const uint8_t batch_id[PUSH_BATCH_ID_BYTES], uint32_t part)
-{
-    return batch_table_has(c->batches, batch_id, part, core_mono_ns(c));
-}
-
 enum member_state core_state(struct core *c, char *ret_text)
 {
     const char *text = "";

@@ -59,7 +59,6 @@ MUST_CHECK enum err core_start(const struct core_options *o, struct core **ret,
                                struct err_detail *reterr_detail);
 void core_push(struct core *c,
                struct push *p); /* takes it; may call p->finished before it returns */
-bool core_has_batch(struct core *c, const uint8_t batch_id[PUSH_BATCH_ID_BYTES], uint32_t part);
 enum member_state core_state(struct core *c,
                              char *ret_text); /* ret_text: 256 bytes, why not ACTIVE */
 /* Calls `fn` (any thread) when everything acknowledged before this call is in blocks, or when writing one has failed once. */

@@ -70,28 +70,12 @@ static void take_push(struct ingester *in, struct rpc_req *req)
     core_push(in->core, &a->push);
 }
 
-static void take_has_batch(struct ingester *in, struct rpc_req *req)
-{
-    uint8_t batch_id[PUSH_BATCH_ID_BYTES];
-    uint32_t part;
-    enum err e = push_message_has_batch(rpc_req_payload(req), batch_id, &part);
-    static const uint8_t yes[2] = {0x08, 0x01}; /* HasBatchReply: has = true */
-
-    if (e != ERR_OK)
-        rpc_reply(req, e, slice_str(err_name(e)));
-    else
-        rpc_reply(req, ERR_OK,
-                  core_has_batch(in->core, batch_id, part) ? (struct slice){yes, sizeof yes}
-                                                           : SLICE_NONE);
-}
-
 static void on_push_lane(void *arg, struct rpc_req *req)
 {
     struct ingester *in = arg;
 
     switch (rpc_req_method(req)) {
     case RPC_PUSH: take_push(in, req); break;
-    case RPC_HAS_BATCH: take_has_batch(in, req); break;
     default: rpc_reply(req, ERR_UNSUPPORTED, SLICE_LIT("no such request on the push lane")); break;
     }
 }

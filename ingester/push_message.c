@@ -93,29 +93,6 @@ enum err push_message_read(struct slice bytes, struct push_message *ret)
     return ERR_OK;
 }
 
-enum err push_message_has_batch(struct slice bytes, uint8_t ret_batch_id[PUSH_BATCH_ID_BYTES],
-                                uint32_t *ret_part)
-{
-    struct reader r = reader_of(bytes);
-    struct field f;
-    struct slice batch = SLICE_NONE;
-    uint32_t part = 0;
-
-    while (field_next(&r, &f)) {
-        if (f.no == 1 && f.wire == WIRE_BYTES)
-            batch = f.bytes;
-        if (f.no == 2 && f.wire == WIRE_VARINT)
-            part = (uint32_t)f.number;
-    }
-    if (reader_failed(&r))
-        return ERR_FORMAT;
-    if (batch.len != PUSH_BATCH_ID_BYTES)
-        return ERR_INVALID;
-    memcpy(ret_batch_id, batch.ptr, PUSH_BATCH_ID_BYTES);
-    *ret_part = part;
-    return ERR_OK;
-}
-
 void push_message_reply(struct buf *out, bool is_duplicate, const struct push_refusal *refused,
                         uint32_t refused_count)
 {

@@ -1,5 +1,5 @@
 /*
- * push_message.h - PushRequest and HasBatchRequest read from the wire without copying, PushReply written (proto/push.proto).
+ * push_message.h - PushRequest read from the wire without copying, PushReply written (proto/push.proto).
  *
  * Memory:  slices borrow the message.
  * Errors:  ERR_FORMAT bytes that are no such message, ERR_INVALID a field that can not be.
@@ -33,9 +33,6 @@ struct push_refusal {
 };
 
 MUST_CHECK enum err push_message_read(struct slice bytes, struct push_message *ret);
-MUST_CHECK enum err push_message_has_batch(struct slice bytes,
-                                           uint8_t ret_batch_id[PUSH_BATCH_ID_BYTES],
-                                           uint32_t *ret_part);
 void push_message_reply(struct buf *out, bool is_duplicate, const struct push_refusal *refused,
                         uint32_t refused_count);
 

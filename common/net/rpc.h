@@ -20,12 +20,11 @@
 enum { RPC_HEADER_BYTES = 8 };
 
 enum rpc_method {
-    RPC_HELLO = 1,      /* control: HelloRequest -> HelloReply */
-    RPC_METRICS = 2,    /* control: -> exposition text */
-    RPC_PUSH = 10,      /* ingester push: PushRequest -> PushReply */
-    RPC_HAS_BATCH = 11, /* ingester push: HasBatchRequest -> HasBatchReply */
-    RPC_GENERATE = 20,  /* generator push: PushRequest -> PushReply */
-    RPC_TRACE = 30,     /* ingester query: TraceRequest -> TraceReply */
+    RPC_HELLO = 1,     /* control: HelloRequest -> HelloReply */
+    RPC_METRICS = 2,   /* control: -> exposition text */
+    RPC_PUSH = 10,     /* ingester push: PushRequest -> PushReply; 11 was taken once */
+    RPC_GENERATE = 20, /* generator push: PushRequest -> PushReply */
+    RPC_TRACE = 30,    /* ingester query: TraceRequest -> TraceReply */
     RPC_SEARCH = 31,
     RPC_FLAGGED = 32,
     RPC_TAG_NAMES = 33,
