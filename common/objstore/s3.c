@@ -1,137 +1,43 @@
 #include "common/objstore/s3.h"
 
-#include "common/base/num.h"
 #include "common/objstore/s3_priv.h"
-#include "common/sys/fs.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-
-enum { WHOLE_BYTES_MAX = 256 << 20 };
-
-static struct s3 *s3_of(struct bucket *b)
-{
-    assert(b != NULL);
-    return (struct s3 *)b;
-}
 
 static enum err op_put(struct bucket *b, const char *key, struct slice bytes)
 {
-    struct s3_request r = {.method = "PUT", .key = key, .body = bytes, .is_write = true};
-    struct s3_answer a;
-    enum err e = s3_call(s3_of(b), &r, &a);
+    struct remote_request q = {.method = "PUT", .key = key, .body = bytes, .is_write = true};
+    struct remote_answer a;
+    enum err e = remote_call((struct remote *)b, &q, &a);
 
     if (e == ERR_OK)
-        s3_answer_release(&a);
+        remote_answer_release(&a);
     return e;
-}
-
-static enum err op_put_file(struct bucket *b, const char *key, const char *path)
-{
-    struct s3 *s = s3_of(b);
-    struct stat st;
-    struct buf bytes;
-
-    if (stat(path, &st) != 0)
-        return ERR_NOT_FOUND;
-    if ((uint64_t)st.st_size > s->o.part_bytes)
-        return s3_upload_file(s, key, path);
-    buf_init(&bytes, s->o.part_bytes + 1);
-    enum err e = fs_read_file(path, &bytes);
-    if (e == ERR_OK)
-        e = op_put(b, key, buf_slice(&bytes));
-    buf_release(&bytes);
-    return e;
-}
-
-static enum err op_get(struct bucket *b, const char *key, uint64_t offset, void *ret, size_t len)
-{
-    struct s3_request r = {.method = "GET",
-                           .key = key,
-                           .is_read = true,
-                           .offset = offset,
-                           .len = len,
-                           .body_bytes_max = len};
-    struct s3_answer a;
-
-    assert(len > 0);
-    enum err e = s3_call(s3_of(b), &r, &a);
-    if (e != ERR_OK)
-        return e;
-    assert(a.body.len == len);
-    memcpy(ret, a.body.ptr, len);
-    s3_answer_release(&a);
-    return ERR_OK;
-}
-
-static enum err op_get_all(struct bucket *b, const char *key, struct buf *ret)
-{
-    size_t room = ret->len_max > ret->len ? ret->len_max - ret->len : 1;
-    struct s3_request r = {.method = "GET",
-                           .key = key,
-                           .is_read = true,
-                           .body_bytes_max = room < WHOLE_BYTES_MAX ? room : WHOLE_BYTES_MAX};
-    struct s3_answer a;
-    enum err e = s3_call(s3_of(b), &r, &a);
-
-    if (e != ERR_OK)
-        return e;
-    buf_append(ret, buf_slice(&a.body));
-    s3_answer_release(&a);
-    return buf_err(ret);
-}
-
-static enum err op_head(struct bucket *b, const char *key, uint64_t *ret_bytes)
-{
-    struct s3_request r = {.method = "HEAD", .key = key, .is_read = true};
-    struct s3_answer a;
-    enum err e = s3_call(s3_of(b), &r, &a);
-
-    if (e != ERR_OK)
-        return e;
-    e = num_parse_u64(slice_str(a.length), ret_bytes) == ERR_OK ? ERR_OK : ERR_CORRUPT;
-    s3_answer_release(&a);
-    return e;
-}
-
-static enum err op_list(struct bucket *b, const char *prefix, bool is_deep, bucket_entry_fn *fn,
-                        void *arg)
-{
-    return s3_list(s3_of(b), prefix, is_deep, fn, arg);
-}
-
-static enum err op_remove(struct bucket *b, const char *key)
-{
-    struct s3_request r = {.method = "DELETE", .key = key};
-    struct s3_answer a;
-    enum err e = s3_call(s3_of(b), &r, &a);
-
-    if (e == ERR_OK)
-        s3_answer_release(&a);
-    return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 static void op_free(struct bucket *b)
 {
-    struct s3 *s = s3_of(b);
+    struct s3 *s = (struct s3 *)b;
 
-    http_client_free(s->http);
+    remote_release(&s->remote);
     s3_credentials_free(s->credentials);
     arena_release(&s->arena);
-    mutex_release(&s->lock);
     free(s);
 }
 
-static const struct bucket_ops s3_ops = {.put = op_put,
-                                         .put_file = op_put_file,
-                                         .get = op_get,
-                                         .get_all = op_get_all,
-                                         .head = op_head,
-                                         .list = op_list,
-                                         .remove = op_remove,
-                                         .free = op_free};
+static const struct bucket_ops bucket_ops = {.put = op_put,
+                                             .put_file = s3_put_file,
+                                             .get = remote_get,
+                                             .get_all = remote_get_all,
+                                             .head = remote_head,
+                                             .list = remote_list,
+                                             .remove = remote_remove,
+                                             .free = op_free};
+static const struct remote_ops remote_ops = {.hint_header = "x-amz-bucket-region",
+                                             .write = s3_write,
+                                             .refused = s3_refused,
+                                             .list_page = s3_list_page};
 
 /* --- opening --- */
 
@@ -164,10 +70,7 @@ static void copy_options(struct s3 *s, const struct s3_options *o)
     s->o.read_headers = copied_headers(a, o->read_headers, o->read_header_count);
     if (s->o.part_bytes == 0)
         s->o.part_bytes = S3_PART_BYTES;
-    if (s->o.hedge_max == 0)
-        s->o.hedge_max = 2;
-    if (s->o.attempts_max == 0)
-        s->o.attempts_max = 1;
+    s->remote.prefix = s->o.prefix;
 }
 
 /* A bucket's name can be a host's unless it has a dot (certificates) or capitals. */
@@ -217,51 +120,31 @@ static enum err check_options(struct s3 *s, struct err_detail *detail)
     return choose_host(s, detail);
 }
 
-static void declare_metrics(struct s3 *s)
-{
-    static const double bounds[] = {0.005, 0.02, 0.08, 0.32, 1.28, 5.12};
-
-    s->durations =
-        metrics_histogram("tempodb_backend_request_duration_seconds", "operation,status_code",
-                          "Requests to the object store by method and status.", bounds,
-                          sizeof bounds / sizeof bounds[0]);
-    s->hedged = metric_cell0(metrics_counter("tempodb_backend_hedged_roundtrips_total", "",
-                                             "Second requests for reads that were slow."));
-}
-
 enum err s3_new(const struct s3_options *o, struct bucket **ret, struct err_detail *reterr_detail)
 {
     struct s3 *s = calloc(1, sizeof *s);
-    uint64_t seed;
 
     if (s == NULL)
         return ERR_NOMEM;
-    s->bucket.ops = &s3_ops;
-    mutex_init(&s->lock);
     arena_init(&s->arena, NULL);
-    rng_bytes_secure(&seed, sizeof seed);
-    rng_init(&s->rng, seed);
-    s->repeats = S3_REPEATS_SAVED;
-    s->repeats_ns = clock_mono_ns(o->clock);
+    enum err e = remote_init(&s->remote, &bucket_ops, &remote_ops, &o->tries, o->clock);
     copy_options(s, o);
-    declare_metrics(s);
-    enum err e = arena_err(&s->arena);
+    if (e == ERR_OK)
+        e = arena_err(&s->arena);
     if (e == ERR_OK)
         e = check_options(s, reterr_detail);
-    if (e == ERR_OK)
-        e = http_client_new(&s->http);
     struct s3_credentials_options credentials = {.access_key = s->o.access_key,
                                                  .secret_key = s->o.secret_key,
                                                  .token = s->o.session_token,
                                                  .region = s->region,
-                                                 .http = s->http,
+                                                 .http = s->remote.http,
                                                  .clock = s->o.clock};
     if (e == ERR_OK)
         e = s3_credentials_new(&credentials, &s->credentials);
     if (e != ERR_OK) {
-        op_free(&s->bucket);
+        op_free(&s->remote.bucket);
         return e;
     }
-    *ret = &s->bucket;
+    *ret = &s->remote.bucket;
     return ERR_OK;
 }

@@ -1,9 +1,8 @@
 /*
  * s3.h - a bucket of an S3 server: Amazon's, or one of the many that speak its API.
  *
- * Requests: signed (SigV4) with the hash of their body; path style or a virtual host.  Repeated after 5xx, SlowDown, time-outs, broken connections
- *           and answers of the wrong length, with a growing wait, while a budget of repeats (a tenth of all requests, S3_REPEATS_SAVED saved
- *           up) lasts.  A wrong region is learnt from the refusal.  A ranged read that is slow is asked a second time (hedging).
+ * Requests: signed (SigV4) with the hash of their body; path style or a virtual host; repeated and hedged as remote.h says.  A wrong region is learnt
+ *           from the refusal.
  * Writes:   one PUT up to part_bytes, else a multipart upload, called off when it fails.  No conditional requests are needed.
  * Listing:  version 2; version 1 where a server knows no other.
  * Secrets:  never in an error text, a metric or a log.
@@ -12,10 +11,9 @@
 #ifndef VIVACE_OBJSTORE_S3_H
 #define VIVACE_OBJSTORE_S3_H
 
-#include "common/base/clock.h"
-#include "common/objstore/bucket.h"
+#include "common/objstore/remote.h"
 
-enum { S3_REPEATS_SAVED = 20, S3_HEADERS_MAX = 40 };
+enum { S3_HEADERS_MAX = 40 };
 
 enum s3_style { S3_STYLE_AUTO, S3_STYLE_HOST, S3_STYLE_PATH };
 
@@ -33,10 +31,7 @@ struct s3_options {
     bool is_dual_stack;
     enum s3_style style;
     uint64_t part_bytes; /* 0: 16 MiB */
-    int64_t hedge_at_ns; /* 0: no hedging */
-    unsigned hedge_max;  /* requests for one read altogether; 0: 2 */
-    unsigned attempts_max;
-    int64_t backoff_min_ns, backoff_max_ns;
+    struct remote_tries tries;
     const struct s3_extra
         *write_headers; /* storage class, tags, metadata, server side encryption */
     unsigned write_header_count;

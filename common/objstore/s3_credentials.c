@@ -2,7 +2,7 @@
 
 #include "common/base/arena.h"
 #include "common/objstore/s3_sign.h"
-#include "common/objstore/s3_xml.h"
+#include "common/objstore/xml.h"
 #include "common/sys/fs.h"
 #include "common/sys/thread.h"
 
@@ -45,10 +45,10 @@ enum err s3_credentials_from_xml(struct slice xml, struct s3_keys *ret)
     struct s3_keys keys = {0};
     char expires[64];
 
-    s3_xml_text(xml, STS_PATH "AccessKeyId", keys.access_key, sizeof keys.access_key);
-    s3_xml_text(xml, STS_PATH "SecretAccessKey", keys.secret_key, sizeof keys.secret_key);
-    s3_xml_text(xml, STS_PATH "SessionToken", keys.token, sizeof keys.token);
-    s3_xml_text(xml, STS_PATH "Expiration", expires, sizeof expires);
+    xml_text(xml, STS_PATH "AccessKeyId", keys.access_key, sizeof keys.access_key);
+    xml_text(xml, STS_PATH "SecretAccessKey", keys.secret_key, sizeof keys.secret_key);
+    xml_text(xml, STS_PATH "SessionToken", keys.token, sizeof keys.token);
+    xml_text(xml, STS_PATH "Expiration", expires, sizeof expires);
     keys.expires_ns = s3_credentials_time(expires);
     if (keys.access_key[0] == '\0' || keys.secret_key[0] == '\0' || keys.token[0] == '\0' ||
         keys.expires_ns == 0)

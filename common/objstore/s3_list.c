@@ -3,15 +3,11 @@
 #include "common/base/num.h"
 #include "common/objstore/s3_priv.h"
 #include "common/objstore/s3_sign.h"
-#include "common/objstore/s3_xml.h"
-
-#include <stdlib.h>
-
-enum { PAGES_MAX = 100000, ENTRIES_MAX = 10000 };
+#include "common/objstore/xml.h"
 
 struct parser {
     struct arena *a;
-    struct s3_list_page *page;
+    struct remote_page *page;
     bool is_encoded; /* keys are percent-encoded, as asked */
     bool is_listing;
     const char *key, *etag;
@@ -48,25 +44,11 @@ static const char *decoded(struct parser *p, struct slice text)
 
 static enum err add_entry(struct parser *p, const char *key)
 {
-    struct s3_list_page *page = p->page;
+    enum err e = remote_page_add(p->page, p->a, key, p->bytes, p->etag);
 
-    if (key == NULL || page->count == ENTRIES_MAX)
-        return key == NULL ? ERR_FORMAT : ERR_LIMIT;
-    if (page->count == page->cap) {
-        uint32_t cap = page->cap == 0 ? 64 : 2 * page->cap;
-        struct bucket_entry *to = ARENA_ARRAY(p->a, struct bucket_entry, cap);
-        if (to == NULL)
-            return arena_err(p->a);
-        if (page->count > 0)
-            memcpy(to, page->entries, page->count * sizeof *to);
-        page->entries = to;
-        page->cap = cap;
-    }
-    page->entries[page->count++] =
-        (struct bucket_entry){key, p->bytes, p->etag != NULL ? p->etag : ""};
     p->key = p->etag = NULL;
     p->bytes = 0;
-    return ERR_OK;
+    return e;
 }
 
 static enum err on_element(void *arg, const char *path, struct slice text)
@@ -98,45 +80,28 @@ static enum err on_element(void *arg, const char *path, struct slice text)
     return arena_err(p->a);
 }
 
-static int entry_cmp(const void *a, const void *b)
+enum err s3_list_parse(struct slice xml, struct arena *a, struct remote_page *ret)
 {
-    const struct bucket_entry *x = a, *y = b;
-
-    return strcmp(x->key, y->key);
-}
-
-enum err s3_list_parse(struct slice xml, struct arena *a, struct s3_list_page *ret)
-{
-    struct s3_list_page page = {0};
+    struct remote_page page = {0};
     struct parser p = {.a = a,
                        .page = &page,
                        .is_encoded = memmem(xml.ptr, xml.len, "<EncodingType>url<", 18) != NULL};
-    enum err e = xml.len == 0 ? ERR_FORMAT : s3_xml_walk(xml, on_element, &p);
+    enum err e = xml.len == 0 ? ERR_FORMAT : xml_walk(xml, on_element, &p);
 
     if (e == ERR_OK && !p.is_listing)
         e = ERR_FORMAT;
     if (e != ERR_OK)
         return e;
-    if (page.count > 1)
-        qsort(page.entries, page.count, sizeof *page.entries, entry_cmp);
+    remote_page_sort(&page);
     if (page.is_truncated && page.marker == NULL && page.count > 0)
         page.marker = page.entries[page.count - 1].key;
     *ret = page;
     return ERR_OK;
 }
 
-/* --- all pages --- */
+/* --- asking for one --- */
 
-struct lister {
-    struct s3 *s;
-    const char *prefix; /* with the bucket's own in front */
-    size_t own_bytes;   /* of the bucket's own prefix and its slash */
-    bool is_deep;
-    const char *token, *marker; /* where the next page begins */
-    struct arena texts;         /* of token and marker */
-};
-
-static const char *list_query(const struct lister *l, bool is_v1, struct arena *a)
+static const char *list_query(const struct remote_lister *l, bool is_v1, struct arena *a)
 {
     const char *prefix = s3_sign_encode(a, slice_str(l->prefix), false);
     const char *from = is_v1 ? l->marker : l->token;
@@ -156,87 +121,33 @@ static const char *list_query(const struct lister *l, bool is_v1, struct arena *
 /* A server that does not know version 2 says so, or answers in the way of version 1. */
 static bool note_v1(struct s3 *s, bool is_v1)
 {
-    mutex_lock(&s->lock);
+    mutex_lock(&s->remote.lock);
     if (is_v1)
         s->is_v1 = true;
     is_v1 = s->is_v1;
-    mutex_unlock(&s->lock);
+    mutex_unlock(&s->remote.lock);
     return is_v1;
 }
 
-static enum err list_page(struct lister *l, struct arena *a, struct s3_list_page *ret)
+enum err s3_list_page(struct remote *r, const struct remote_lister *l, struct arena *a,
+                      struct remote_page *ret)
 {
-    struct s3_answer answer;
-    bool is_v1 = note_v1(l->s, false);
-    struct s3_request r = {
-        .method = "GET", .query = list_query(l, is_v1, a), .body_bytes_max = S3_LIST_BYTES_MAX};
+    struct s3 *s = (struct s3 *)r;
+    struct remote_answer answer;
+    bool is_v1 = note_v1(s, false);
+    struct remote_request q = {
+        .method = "GET", .query = list_query(l, is_v1, a), .body_bytes_max = REMOTE_LIST_BYTES_MAX};
 
-    enum err e = r.query == NULL ? arena_err(a) : s3_call(l->s, &r, &answer);
+    enum err e = q.query == NULL ? arena_err(a) : remote_call(r, &q, &answer);
     if ((e == ERR_INVALID || e == ERR_UNSUPPORTED) && !is_v1 && l->token == NULL) {
-        (void)note_v1(l->s, true);
-        return list_page(l, a, ret);
+        (void)note_v1(s, true);
+        return s3_list_page(r, l, a, ret);
     }
     if (e != ERR_OK)
         return e;
     e = s3_list_parse(buf_slice(&answer.body), a, ret);
-    s3_answer_release(&answer);
+    remote_answer_release(&answer);
     if (e == ERR_OK && ret->is_truncated && ret->token == NULL)
-        (void)note_v1(l->s, true);
-    return e == ERR_FORMAT ? ERR_CORRUPT : e;
-}
-
-static enum err give_page(const struct lister *l, const struct s3_list_page *page,
-                          bucket_entry_fn *fn, void *arg)
-{
-    enum err e = ERR_OK;
-
-    for (uint32_t i = 0; i < page->count && e == ERR_OK; i++) {
-        struct bucket_entry entry = page->entries[i];
-        if (strncmp(entry.key, l->prefix, strlen(l->prefix)) != 0)
-            continue; /* not what was asked for */
-        entry.key += l->own_bytes;
-        e = fn(arg, &entry);
-    }
-    return e;
-}
-
-static enum err next_page(struct lister *l, const struct s3_list_page *page)
-{
-    struct slice token = page->token != NULL ? slice_str(page->token) : SLICE_NONE;
-    struct slice marker = page->marker != NULL ? slice_str(page->marker) : SLICE_NONE;
-    bool stands = page->token == NULL && l->marker != NULL && page->marker != NULL &&
-                  strcmp(page->marker, l->marker) <= 0;
-
-    if ((page->token == NULL && page->marker == NULL) || stands)
-        return ERR_CORRUPT; /* more, but not from where; or the same again */
-    const char *new_token = page->token != NULL ? arena_str(&l->texts, token) : NULL;
-    l->marker = page->marker != NULL ? arena_str(&l->texts, marker) : NULL;
-    l->token = new_token;
-    return arena_err(&l->texts);
-}
-
-enum err s3_list(struct s3 *s, const char *prefix, bool is_deep, bucket_entry_fn *fn, void *arg)
-{
-    struct lister l = {.s = s, .is_deep = is_deep};
-    struct s3_list_page page = {.is_truncated = true};
-    struct arena a;
-    enum err e;
-
-    arena_init(&l.texts, NULL);
-    arena_init(&a, NULL);
-    bool has_own = s->o.prefix[0] != '\0';
-    l.prefix = arena_printf(&l.texts, "%s%s%s", s->o.prefix, has_own ? "/" : "", prefix);
-    l.own_bytes = has_own ? strlen(s->o.prefix) + 1 : 0;
-    e = arena_err(&l.texts);
-    for (unsigned i = 0; i < PAGES_MAX && e == ERR_OK && page.is_truncated; i++) {
-        arena_reset(&a);
-        e = list_page(&l, &a, &page);
-        if (e == ERR_OK)
-            e = give_page(&l, &page, fn, arg);
-        if (e == ERR_OK && page.is_truncated)
-            e = next_page(&l, &page);
-    }
-    arena_release(&a);
-    arena_release(&l.texts);
+        (void)note_v1(s, true);
     return e;
 }

@@ -2,7 +2,7 @@
  * have both keys. */
 #include "common/objstore/s3_credentials.h"
 #include "common/objstore/s3_list.h"
-#include "common/objstore/s3_xml.h"
+#include "common/objstore/xml.h"
 
 #include <assert.h>
 #include <string.h>
@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice bytes = {data, size};
-    struct s3_list_page page;
+    struct remote_page page;
     struct s3_keys keys;
     struct arena a;
     char text[64];
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (uint32_t i = 1; i < page.count; i++)
             assert(strcmp(page.entries[i - 1].key, page.entries[i].key) <= 0);
     arena_release(&a);
-    s3_xml_text(bytes, "Code", text, sizeof text);
+    xml_text(bytes, "Code", text, sizeof text);
     assert(strlen(text) < sizeof text);
     if (s3_credentials_from_xml(bytes, &keys) == ERR_OK ||
         s3_credentials_from_json(bytes, &keys) == ERR_OK ||

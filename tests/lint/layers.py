@@ -42,7 +42,7 @@ DOORS = [
     (r"http_parser\.h", r"common/net/http_server[a-z0-9_]*\.[ch]"),
     (r"curl/.*", r"common/net/http_client[a-z_]*\.[ch]"),
     (r"openssl/.*", r"common/net/(tls|http_server|http_client)[a-z0-9_]*\.[ch]|common/codec/digest\.c"),
-    (r"expat\.h", r"common/objstore/s3_xml\.c"),
+    (r"expat\.h", r"common/objstore/xml\.c"),
     (r"cjson/.*|cJSON\.h", r"common/codec/otlp_json[a-z_]*\.c|common/store/block_(meta|lineage)\.c|.*_json\.c"),
     (r"lz4.*\.h", r"common/codec/(lz4|inflate)[a-z0-9_]*\.c|common/store/[a-z0-9_]*\.c"),
     (r"zstd.*\.h", r"common/codec/(inflate[a-z_]*|lz4_page)\.c"),

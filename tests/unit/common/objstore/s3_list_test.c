@@ -1,18 +1,18 @@
 /* Pages of listings, and of XML altogether: both versions, encoded keys, what is not one. */
 #include "common/objstore/s3_list.h"
-#include "common/objstore/s3_xml.h"
+#include "common/objstore/xml.h"
 #include "tests/lib/test.h"
 
 static struct arena arena;
 
-static enum err parse(const char *xml, struct s3_list_page *ret)
+static enum err parse(const char *xml, struct remote_page *ret)
 {
     return s3_list_parse(slice_str(xml), &arena, ret);
 }
 
 static void test_version_2(void **state)
 {
-    struct s3_list_page page;
+    struct remote_page page;
     (void)state;
 
     assert_int_equal(
@@ -35,7 +35,7 @@ static void test_version_2(void **state)
 
 static void test_version_1_goes_on_behind_the_last_key(void **state)
 {
-    struct s3_list_page page;
+    struct remote_page page;
     (void)state;
 
     assert_int_equal(parse("<ListBucketResult><IsTruncated>true</IsTruncated>"
@@ -58,7 +58,7 @@ static void test_what_is_not_a_listing(void **state)
         "<ListBucketResult><Contents><Size>-1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>", /* no key */
         "<!DOCTYPE x [<!ENTITY a \"aaaa\">]><ListBucketResult><Prefix>&a;</Prefix></ListBucketResult>"};
-    struct s3_list_page page;
+    struct remote_page page;
     (void)state;
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
@@ -70,13 +70,13 @@ static void test_text_of_a_path(void **state)
     char text[16];
     (void)state;
 
-    s3_xml_text(SLICE_LIT("<Error><Code>SlowDown</Code><Message/></Error>"), "Code", text,
-                sizeof text);
+    xml_text(SLICE_LIT("<Error><Code>SlowDown</Code><Message/></Error>"), "Code", text,
+             sizeof text);
     assert_string_equal(text, "SlowDown");
-    s3_xml_text(SLICE_LIT("<Error><Code>SlowDown</Code>"), "Code", text, sizeof text);
+    xml_text(SLICE_LIT("<Error><Code>SlowDown</Code>"), "Code", text, sizeof text);
     assert_string_equal(text, "");
-    s3_xml_text(SLICE_LIT("<Error><Code>far too long for it</Code></Error>"), "Code", text,
-                sizeof text);
+    xml_text(SLICE_LIT("<Error><Code>far too long for it</Code></Error>"), "Code", text,
+             sizeof text);
     assert_string_equal(text, "");
 }
 

@@ -1,4 +1,4 @@
-#include "common/objstore/s3_xml.h"
+#include "common/objstore/xml.h"
 
 #include <assert.h>
 #include <expat.h>
@@ -7,13 +7,13 @@
 
 struct xml_walk {
     XML_Parser parser;
-    s3_xml_fn *fn;
+    xml_walk_fn *fn;
     void *arg;
     enum err err;
     unsigned depth;
     size_t path_len, text_len;
-    char path[S3_XML_PATH_BYTES];
-    uint8_t text[S3_XML_TEXT_BYTES];
+    char path[XML_WALK_PATH_BYTES];
+    uint8_t text[XML_WALK_TEXT_BYTES];
 };
 
 static void xml_stop(struct xml_walk *w, enum err e)
@@ -29,7 +29,7 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     size_t len = strlen(name);
 
     (void)attributes;
-    if (w->depth == S3_XML_DEPTH_MAX || len + 2 > sizeof w->path - w->path_len) {
+    if (w->depth == XML_WALK_DEPTH_MAX || len + 2 > sizeof w->path - w->path_len) {
         xml_stop(w, ERR_FORMAT);
         return;
     }
@@ -78,7 +78,7 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system_i
     xml_stop(arg, ERR_FORMAT);
 }
 
-enum err s3_xml_walk(struct slice xml, s3_xml_fn *fn, void *arg)
+enum err xml_walk(struct slice xml, xml_walk_fn *fn, void *arg)
 {
     struct xml_walk w = {.fn = fn, .arg = arg};
 
@@ -116,11 +116,11 @@ static enum err want_text(void *arg, const char *path, struct slice text)
     return ERR_OK;
 }
 
-void s3_xml_text(struct slice xml, const char *path, char *ret, size_t size)
+void xml_text(struct slice xml, const char *path, char *ret, size_t size)
 {
     struct wanted_text w = {path, ret, size};
 
     ret[0] = '\0';
-    if (s3_xml_walk(xml, want_text, &w) != ERR_OK)
+    if (xml_walk(xml, want_text, &w) != ERR_OK)
         ret[0] = '\0'; /* half a document says nothing */
 }
