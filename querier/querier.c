@@ -3,6 +3,7 @@
 #include "common/app/app_store.h"
 #include "common/base/clock.h"
 #include "common/base/map.h"
+#include "common/codec/gzip.h"
 #include "common/net/grpc.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
@@ -19,7 +20,8 @@ enum {
     JOBS_WAITING_MAX = 2000,
     ANSWER_BYTES_MAX = 256 * 1024 * 1024,
     WATCH_MS = 20,
-    INGESTER_CONTEXTS = 64
+    INGESTER_CONTEXTS = 64,
+    GZIP_BYTES_MIN = 1024 /* as Tempo: smaller answers go as they are */
 };
 #define QUERY_BYTES_MAX ((size_t)512 * 1024 * 1024)
 
@@ -48,7 +50,7 @@ struct job {
     struct budget budget;
     struct slice argument, query;
     char tenant[151];
-    bool wants_protobuf, is_stream;
+    bool wants_protobuf, is_stream, takes_gzip;
     int64_t begun_ns, deadline_ns;
     atomic_bool cancel;
     const atomic_bool *gone;
@@ -90,12 +92,33 @@ static void error_body(struct buf *body, enum err e, const struct err_detail *de
     buf_append_byte(body, '\n');
 }
 
+/* The answer over HTTP.  What can not be compressed for lack of memory goes as it is. */
+static void reply_http(struct job *j, const char *content_type, struct api_answer *answer)
+{
+    char missing[16];
+    struct http_header headers[4] = {{"content-type", content_type}, {"vary", "Accept-Encoding"}};
+    unsigned count = 2;
+    struct buf packed;
+
+    (void)snprintf(missing, sizeof missing, "%u", answer->missing);
+    if (answer->missing != 0)
+        headers[count++] = (struct http_header){"x-vivace-partial", missing};
+    buf_init(&packed, ANSWER_BYTES_MAX);
+    bool is_packed = j->takes_gzip && answer->body.len >= GZIP_BYTES_MIN &&
+                     gzip_bytes(buf_slice(&answer->body), &packed) == ERR_OK;
+    if (is_packed)
+        headers[count++] = (struct http_header){"content-encoding", "gzip"};
+    http_reply(j->req, &(struct http_reply){.status = answer->status,
+                                            .headers = headers,
+                                            .header_count = count,
+                                            .body = is_packed ? &packed : &answer->body});
+    buf_release(&packed);
+}
+
 static void job_reply(struct job *j, enum err e, struct api_answer *answer,
                       const struct err_detail *detail)
 {
-    char missing[16];
-    struct http_header headers[2] = {{"content-type", answer->content_type},
-                                     {"x-vivace-partial", missing}};
+    const char *content_type = answer->content_type;
     struct querier *q = j->q;
     const char *op = j->route->op;
 
@@ -105,13 +128,12 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer,
         buf_reset(&answer->body);
         error_body(&answer->body, e, detail);
         answer->status = err_http_status(e);
-        headers[0].value = "text/plain; charset=utf-8";
+        content_type = "text/plain; charset=utf-8";
         answer->missing = 0;
         if (answer->status >= 500 && e != ERR_UNSUPPORTED)
             log_warn("query_failed", LOG_STR("tenant", j->tenant), LOG_STR("route", j->route->name),
                      LOG_ERR(e), LOG_STR("detail", detail->text));
     }
-    (void)snprintf(missing, sizeof missing, "%u", answer->missing);
     metric_inc(metric_cell(
         q->queries,
         (struct slice[]){slice_str(j->tenant), slice_str(op),
@@ -128,10 +150,7 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer,
     } else if (j->is_stream) {
         stream_reply(j->req, buf_slice(&answer->body));
     } else {
-        http_reply(j->req, &(struct http_reply){.status = answer->status,
-                                                .headers = headers,
-                                                .header_count = answer->missing != 0 ? 2 : 1,
-                                                .body = &answer->body});
+        reply_http(j, content_type, answer);
     }
     j->req = NULL;
 }
@@ -222,6 +241,7 @@ static enum err job_of_http(struct querier *q, struct http_req *req, struct job 
     job_set_route(j, route);
     j->wants_protobuf =
         slice_contains(http_req_header(req, "accept"), SLICE_LIT("application/protobuf"));
+    j->takes_gzip = gzip_is_accepted(http_req_header(req, "accept-encoding"));
     j->query = arena_dup(&j->arena, http_req_query(req));
     *ret = j;
     return ERR_OK;

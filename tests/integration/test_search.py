@@ -1,4 +1,5 @@
 """Search over what is live, what is stored, and both: the same answers, whole, newest first, repeatable."""
+import gzip
 import json
 import os
 import random
@@ -424,3 +425,16 @@ def test_one_bit_flipped_anywhere_is_never_a_wrong_answer(cluster):
                 assert c.trace(trace_id) == traces[trace_id], at
     assert partial > 0
     path.write_bytes(whole)
+
+
+def test_answers_are_compressed_for_who_takes_it(world):
+    cluster, _ = world
+    now = int(time.time())
+    params = {"q": "{}", "limit": 100, "start": now - 3600, "end": now + 3600}
+    _, plain_headers, plain = cluster.api("/api/search", **params)
+    status, headers, packed = cluster.api("/api/search", headers={"Accept-Encoding": "br, gzip"}, **params)
+    assert status == 200 and headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain_headers
+    assert len(packed) < len(plain) / 2 and json.loads(gzip.decompress(packed))["traces"] == json.loads(plain)["traces"]
+    assert headers["Vary"] == plain_headers["Vary"] == "Accept-Encoding"
+    for path, encoding in (("/api/search", "gzip;q=0"), ("/api/search", "deflate"), ("/api/search/tags", "gzip")):  # the last one is too short
+        assert "Content-Encoding" not in cluster.api(path, headers={"Accept-Encoding": encoding}, **params)[1]
