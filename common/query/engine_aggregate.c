@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 
 struct eval_at engine_aggregate_at(const struct eval *e, const struct eval_node *n, uint32_t row)
 {
@@ -95,6 +96,36 @@ static struct value quantile_of(struct value *v, uint32_t n, double q)
     return is_duration ? value_duration((int64_t)r) : value_float(r);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    return eval_value_order(*(const struct value *)a, *(const struct value *)b);
+}
+
+/* How many different values there are, of any type; spans without one do not count, so 0 is an answer. */
+static struct value distinct(struct eval *e, const struct eval_node *argument, struct arena *a,
+                             const struct engine_spanset *set)
+{
+    struct value *v = ARENA_ARRAY(a, struct value, set->count);
+    uint32_t n = 0;
+    int64_t count = 0;
+
+    for (uint32_t i = 0; v != NULL && i < set->count; i++) {
+        struct value one =
+            eval_value_at(e, argument, engine_aggregate_at(e, argument, set->rows[i]));
+        if (one.type == VALUE_NIL)
+            continue;
+        if (one.type == VALUE_STRING)
+            one.s = arena_dup(a, one.s); /* ids are text in passing */
+        v[n++] = one;
+    }
+    if (arena_err(a) != ERR_OK)
+        return VALUE_NONE;
+    qsort(v, n, sizeof v[0], by_value);
+    for (uint32_t i = 0; i < n; i++)
+        count += i == 0 || !eval_value_equal(v[i - 1], v[i]);
+    return value_int(count);
+}
+
 struct value engine_aggregate(struct eval *e, enum ql_aggregate kind,
                               const struct eval_node *argument, double quantile, struct arena *a,
                               const struct engine_spanset *set)
@@ -103,6 +134,8 @@ struct value engine_aggregate(struct eval *e, enum ql_aggregate kind,
     if (kind == QL_COUNT)
         return value_int(set->count);
     assert(argument != NULL);
+    if (kind == QL_COUNT_DISTINCT)
+        return distinct(e, argument, a, set);
     struct value *v = ARENA_ARRAY(a, struct value, set->count);
     uint32_t n = v == NULL ? 0 : numbers(e, argument, set, v);
     if (n == 0)

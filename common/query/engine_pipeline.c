@@ -87,8 +87,7 @@ static enum err bind_scalar(struct eval *e, const struct ql_scalar *s, uint32_t 
 
     if (n == NULL)
         return arena_err(e->a);
-    if (depth > DEPTH_MAX || s->kind == QL_SCALAR_PIPELINE ||
-        (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT))
+    if (depth > DEPTH_MAX || s->kind == QL_SCALAR_PIPELINE)
         return ERR_UNSUPPORTED;
     *n = (struct scalar){.kind = s->kind,
                          .op = s->op,
@@ -149,6 +148,46 @@ static enum err join(struct eval *e, bool is_and, uint8_t *left, uint8_t *right,
     return err;
 }
 
+/* Without the traces that have a span in `other`; of all spans when `mask` is NULL. */
+static enum err without(struct eval *e, const uint8_t *other, uint8_t *mask, uint8_t **ret)
+{
+    uint8_t *traces = NULL;
+    enum err err = ERR_OK;
+
+    if (mask == NULL) {
+        err = eval_mask_get(e, SEG_SPAN, &mask);
+        if (err != ERR_OK)
+            return err;
+        memset(mask, 1, e->rows[SEG_SPAN]);
+    }
+    *ret = mask;
+    if (other == NULL)
+        return ERR_OK;
+    err = eval_fixed(e, SEG_F_TRACE);
+    if (err == ERR_OK)
+        err = eval_mask_get(e, EVAL_TRACE, &traces);
+    if (err != ERR_OK)
+        return err;
+    mark_traces(e, other, traces);
+    for (uint32_t r = 0; r < e->rows[SEG_SPAN]; r++)
+        mask[r] &= traces[e->fixed.trace[r]] ^ 1;
+    eval_mask_put(e, EVAL_TRACE, traces);
+    return ERR_OK;
+}
+
+/* !{...} and {...} - {...} of masks. */
+static enum err bind_without(struct eval *e, struct set *n)
+{
+    const struct set *right = n->kind == QL_SPANSET_NOT ? n->left : n->right;
+    enum err err = ERR_OK;
+
+    if (n->kind == QL_SPANSET_NOT || n->left->mask != NULL)
+        err = without(e, right->mask, n->kind == QL_SPANSET_NOT ? NULL : n->left->mask, &n->mask);
+    n->kind = QL_SPANSET_FILTER;
+    eval_mask_put(e, SEG_SPAN, right->mask);
+    return err;
+}
+
 /* Both sides are masks already: so is what stands between them. */
 static enum err bind_masks(struct eval *e, struct set *n)
 {
@@ -190,7 +229,7 @@ static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t de
 
     if (n == NULL)
         return arena_err(e->a);
-    if (depth > DEPTH_MAX || s->kind == QL_SPANSET_NOT || s->kind == QL_SPANSET_MINUS)
+    if (depth > DEPTH_MAX)
         return ERR_UNSUPPORTED;
     *n = (struct set){.kind = s->kind, .op = s->op};
     *ret = n;
@@ -202,11 +241,15 @@ static enum err bind_set(struct eval *e, const struct ql_spanset *s, uint32_t de
     if (s->kind == QL_SPANSET_PIPELINE)
         return bind_nested(e, s->pipeline, depth, is_first, n);
     err = bind_set(e, s->left, depth + 1, is_first, &n->left);
-    if (err == ERR_OK)
+    if (err == ERR_OK && s->kind != QL_SPANSET_NOT)
         err = bind_set(e, s->right, depth + 1, is_first, &n->right);
     if (err != ERR_OK)
         return err;
-    if (is_first && n->left->kind == QL_SPANSET_FILTER && n->right->kind == QL_SPANSET_FILTER)
+    bool are_masks = is_first && n->left->kind == QL_SPANSET_FILTER &&
+                     (n->right == NULL || n->right->kind == QL_SPANSET_FILTER);
+    if (s->kind != QL_SPANSET_BINARY)
+        return are_masks ? bind_without(e, n) : ERR_OK;
+    if (are_masks)
         return bind_masks(e, n);
     if (s->op != QL_AND && s->op != QL_OR) {
         err = eval_tree_forest(e);
@@ -246,7 +289,9 @@ static bool is_empty_set(const struct set *s)
         return s->mask == NULL;
     if (s->kind == QL_SPANSET_PIPELINE)
         return s->pipeline->is_empty;
-    return is_empty_set(s->left) && is_empty_set(s->right);
+    if (s->kind == QL_SPANSET_NOT)
+        return false;
+    return is_empty_set(s->left) && (s->kind == QL_SPANSET_MINUS || is_empty_set(s->right));
 }
 
 static enum err bind_pipeline(struct eval *e, const struct ql_pipeline *p, uint32_t depth,
@@ -279,6 +324,10 @@ static bool set_candidates(struct eval *e, const struct set *s, uint8_t *trace_m
 {
     if (s->kind == QL_SPANSET_PIPELINE)
         return engine_pipeline_candidates(e, s->pipeline, trace_mask);
+    if (s->kind == QL_SPANSET_NOT)
+        return false;
+    if (s->kind == QL_SPANSET_MINUS)
+        return set_candidates(e, s->left, trace_mask);
     if (s->kind == QL_SPANSET_BINARY) {
         /* && needs both sides, structure at least its right one: either side's traces are enough to look at. */
         bool is_left_enough = s->op == QL_AND;
@@ -355,12 +404,19 @@ static enum err run_set(struct eval *e, const struct set *s, struct arena *a,
         *ret = left;
         return err;
     }
-    assert(s->kind == QL_SPANSET_BINARY);
     err = run_set(e, s->left, a, in, &left);
-    if (err == ERR_OK)
+    if (err == ERR_OK && s->kind != QL_SPANSET_NOT)
         err = run_set(e, s->right, a, in, &right);
     if (err != ERR_OK)
         return err;
+    if (s->kind == QL_SPANSET_NOT) {
+        *ret = left.count == 0 ? *in : (struct engine_spanset){0};
+        return ERR_OK;
+    }
+    if (s->kind == QL_SPANSET_MINUS) {
+        *ret = right.count == 0 ? left : (struct engine_spanset){0};
+        return ERR_OK;
+    }
     if (s->op == QL_AND && (left.count == 0 || right.count == 0)) {
         *ret = (struct engine_spanset){0};
         return ERR_OK;

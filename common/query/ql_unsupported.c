@@ -7,10 +7,10 @@ static const char *of_spanset(const struct ql_spanset *s)
 {
     switch (s->kind) {
     case QL_SPANSET_FILTER: return NULL;
-    case QL_SPANSET_NOT: return "!{...} is not supported yet";
-    case QL_SPANSET_MINUS: return "subtraction of spansets is not supported yet";
+    case QL_SPANSET_NOT: return of_spanset(s->left);
     case QL_SPANSET_PIPELINE: return of_pipeline(s->pipeline);
-    case QL_SPANSET_BINARY: break;
+    case QL_SPANSET_BINARY:
+    case QL_SPANSET_MINUS: break;
     }
     const char *left = of_spanset(s->left);
     return left != NULL ? left : of_spanset(s->right);
@@ -24,8 +24,6 @@ static const char *of_scalar(const struct ql_scalar *s)
         const char *left = of_scalar(s->left);
         return left != NULL ? left : of_scalar(s->right);
     }
-    if (s->kind == QL_SCALAR_AGGREGATE && s->aggregate == QL_COUNT_DISTINCT)
-        return "count_distinct() is not supported yet";
     return NULL;
 }
 

@@ -159,6 +159,30 @@ def test_aggregates_are_of_whole_traces(world):
     assert len(found(c, '{ } | quantile(duration, 0.5)')) == 40
 
 
+def test_traces_without(world):
+    """!{...} and {...} - {...} are judged over whole traces, wherever their parts lie."""
+    c, data = world
+    def has(i, service):
+        return any(r == service for r, _ in data.traces[i])
+    ids = list(reversed(data.traces))
+    assert found(c, '!{ resource.service.name = "cart" }') == [i for i in ids if not has(i, "cart")] != []
+    assert found(c, '{ resource.service.name = "shop" } - { resource.service.name = "cart" }') == [i for i in ids if has(i, "shop") and not has(i, "cart")] != []
+    assert found(c, '{ kind = server } | !{ resource.service.name = "cart" }') == [i for i in ids if data.traces[i][0][0] != "cart"]
+    assert len(found(c, '!{ name = "nothing of the kind" }')) == 40 and found(c, '!{ }') == []
+    matched = {t["traceID"]: sum(s["matched"] for s in t["spanSets"]) for t in c.search('!{ resource.service.name = "cart" }', limit=100)}
+    assert all(n == len(data.traces[i]) for i, n in matched.items())
+
+
+def test_count_distinct(world):
+    c, data = world
+    for t in c.search('{ } | count_distinct(resource.service.name)', limit=100):
+        (value,) = [a["value"]["intValue"] for a in t["spanSets"][0]["attributes"] if a["key"] == "count_distinct(resource.service.name)"]
+        assert int(value) == len({r for r, _ in data.traces[t["traceID"]]})
+    want = [i for i in reversed(data.traces) if len({r for r, _ in data.traces[i]}) > 1]
+    assert found(c, '{ } | count_distinct(resource.service.name) > 1') == want != []
+    assert len(found(c, '{ } | count_distinct(span.nope) = 0')) == 40
+
+
 def go_ms(text):
     for unit, factor in (("ms", 1), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3)):
         if text.endswith(unit):

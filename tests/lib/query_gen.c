@@ -289,6 +289,13 @@ static struct ql_spanset *random_spanset(int depth)
         s->filter = random_filter((int)pick(4));
         return s;
     }
+    if (pick(4) == 0) { /* traces without */
+        s->kind = pick(2) == 0 ? QL_SPANSET_NOT : QL_SPANSET_MINUS;
+        s->left = random_spanset(depth - 1);
+        if (s->kind == QL_SPANSET_MINUS)
+            s->right = random_spanset(depth - 1);
+        return s;
+    }
     s->kind = QL_SPANSET_BINARY;
     s->op = pick(2) == 0 ? QL_AND : pick(3) == 0 ? QL_OR : (enum ql_op)(QL_CHILD + (int)pick(15));
     s->left = random_spanset(depth - 1);
@@ -301,9 +308,11 @@ static struct ql_scalar *random_aggregate(void)
     struct ql_scalar *s = ARENA_NEW(A, struct ql_scalar);
 
     s->kind = QL_SCALAR_AGGREGATE;
-    s->aggregate = (enum ql_aggregate)pick(QL_QUANTILE + 1);
+    s->aggregate = (enum ql_aggregate)pick(QL_COUNT_DISTINCT + 1);
     s->quantile = (double)pick(5) / 4;
-    if (s->aggregate != QL_COUNT)
+    if (s->aggregate == QL_COUNT_DISTINCT)
+        s->argument = random_attribute();
+    else if (s->aggregate != QL_COUNT)
         s->argument = random_number(1);
     return s;
 }

@@ -549,7 +549,12 @@ static struct oset oracle_spanset(const struct fake_data *d, const struct ql_spa
             r.in[i] = in->in[i] && oracle_matches(d, s->filter, i);
         return r;
     }
-    struct oset a = oracle_spanset(d, s->left, in), b = oracle_spanset(d, s->right, in);
+    struct oset a = oracle_spanset(d, s->left, in);
+    if (s->kind == QL_SPANSET_NOT)
+        return is_empty(&a) ? *in : r;
+    struct oset b = oracle_spanset(d, s->right, in);
+    if (s->kind == QL_SPANSET_MINUS)
+        return is_empty(&b) ? a : r;
     if (s->op == QL_AND && (is_empty(&a) || is_empty(&b)))
         return r;
     if (s->op != QL_AND && s->op != QL_OR) {
@@ -576,6 +581,23 @@ static int number_cmp(const void *a, const void *b)
     if (isnan(x) || isnan(y)) /* NaN first */
         return !!isnan(y) - !!isnan(x);
     return (x > y) - (x < y);
+}
+
+static struct value oracle_distinct(const struct fake_data *d, const struct ql_expr *x,
+                                    const struct oset *set)
+{
+    struct value seen[QUERY_GEN_SPANS_MAX];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < d->span_count; i++) {
+        struct value v = set->in[i] ? oracle_one(d, x, i) : VALUE_NONE;
+        bool is_new = v.type != VALUE_NIL;
+        for (uint32_t k = 0; k < n; k++)
+            is_new = is_new && !query_oracle_same(seen[k], v);
+        if (is_new)
+            seen[n++] = v;
+    }
+    return value_int(n);
 }
 
 static struct value oracle_aggregate(const struct fake_data *d, const struct ql_scalar *s,
@@ -605,6 +627,8 @@ static struct value oracle_aggregate(const struct fake_data *d, const struct ql_
     }
     if (s->aggregate == QL_COUNT)
         return value_int(spans);
+    if (s->aggregate == QL_COUNT_DISTINCT)
+        return oracle_distinct(d, s->argument, set);
     if (n == 0)
         return VALUE_NONE;
     if (s->aggregate == QL_MIN || s->aggregate == QL_MAX)
