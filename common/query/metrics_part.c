@@ -243,7 +243,7 @@ void metrics_part_sum(struct metrics_sum *s, double high, double low, uint64_t c
     double lost = (s->high - (sum - back)) + (high - back);
 
     s->high = sum;
-    s->low += isfinite(sum) ? lost + low : 0;
+    s->low = isfinite(sum) ? s->low + (lost + low) : 0; /* nothing is lost beside the infinite */
     s->count += count;
 }
 
