@@ -50,7 +50,9 @@ struct backend_ops {
     enum err (*publish)(struct backend *b, const char *tenant, const char *id,
                         const char *data_path, struct slice meta_json);
     /* Publishes a block in place of others.  Object stores: in one moment.  Local: it first, then each of the others is marked, so that a listing in
-     * between has both.  Replaced blocks are in no listing, and stay readable until they are removed. */
+     * between has both.  Replaced blocks are in no listing, and stay readable until they are removed.  Errors: ERR_CONFLICT (local; object stores
+     * do not look) one of the others is in sight no more, or somebody else replaces blocks of the tenant in this moment: nothing was changed.  What failed
+     * otherwise is done again with the same ids. */
     enum err (*replace)(struct backend *b, const char *tenant, const char *id,
                         const char *data_path, struct slice meta_json, const char *const *old_ids,
                         uint32_t old_count);
@@ -73,6 +75,9 @@ struct backend {
 /* Local directory (made if missing).  Publication is atomic: rename of a synced directory, then sync of its parent. */
 MUST_CHECK enum err backend_local_new(const char *root, struct backend **ret,
                                       struct err_detail *reterr_detail);
+/* The same to look at: what is there is used as it is, nothing is made, nor swept.  Changes are tried as ever, and fail where nothing may be written. */
+MUST_CHECK enum err backend_local_open(const char *root, struct backend **ret,
+                                       struct err_detail *reterr_detail);
 /* A plain file as an object. */
 MUST_CHECK enum err object_file_open(const char *path, struct object **ret);
 /* Bytes in memory as an object (tests, fuzzing); borrows. */

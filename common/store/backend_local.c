@@ -28,6 +28,8 @@ enum { LIST_TRIES = 5, STAMP_LAG_NS = 10000000, IDS_BYTES_MAX = 1 << 30 };
 #define META_NAME       "meta.json"
 #define COMPACTED_NAME  "meta.compacted.json"
 #define WHY_NAME        "why.txt"
+#define REPLACE_NAME \
+    ".replace" /* whoever holds its lock may let blocks of the tenant take the place of others */
 
 struct backend_local {
     struct backend backend; /* first */
@@ -352,17 +354,50 @@ static enum err hide_block(const struct backend_local *l, const char *tenant, co
     return fs_sync_path_dir(dir);
 }
 
+/* ERR_CONFLICT: somebody else let another block take the place of one of them, or removed it. */
+static enum err are_in_sight(const struct backend_local *l, const char *tenant, const char *new_id,
+                             const char *const *ids, uint32_t count)
+{
+    char meta[PATH_BYTES];
+    enum err e = block_file(l, tenant, new_id, META_NAME, meta);
+
+    if (e == ERR_OK && access(meta, F_OK) == 0)
+        return ERR_OK; /* it was published before, and only marks are missing */
+    for (uint32_t i = 0; i < count && e == ERR_OK; i++) {
+        e = block_file(l, tenant, ids[i], META_NAME, meta);
+        if (e == ERR_OK && access(meta, F_OK) != 0)
+            e = errno == ENOENT || errno == ENOTDIR ? ERR_CONFLICT : fs_errno_err(errno);
+    }
+    return e;
+}
+
+/* Two that merge blocks of which they have some in common must not both publish: the second would find its inputs half gone, and leave spans in two
+ * blocks.  So one looks, publishes and marks at a time, over processes. */
 static enum err local_replace(struct backend *b, const char *tenant, const char *id,
                               const char *data_path, struct slice meta_json,
                               const char *const *old_ids, uint32_t old_count)
 {
-    enum err e = local_publish(b, tenant, id, data_path, meta_json);
+    const struct backend_local *l = local_of(b);
+    char dir[PATH_BYTES], lock[PATH_BYTES];
+    int fd = -1;
+    enum err e = is_tenant(tenant) ? path_join(dir, l->root, "/", tenant) : ERR_INVALID;
 
+    if (e == ERR_OK)
+        e = path_join(lock, dir, "/", REPLACE_NAME);
+    if (e == ERR_OK)
+        e = fs_mkdir_all(dir);
+    if (e == ERR_OK)
+        e = fs_lock(lock, &fd);
+    if (e == ERR_OK)
+        e = are_in_sight(l, tenant, id, old_ids, old_count);
+    if (e == ERR_OK)
+        e = local_publish(b, tenant, id, data_path, meta_json);
     for (uint32_t i = 0; i < old_count && e == ERR_OK; i++) {
-        e = hide_block(local_of(b), tenant, old_ids[i]);
+        e = hide_block(l, tenant, old_ids[i]);
         if (e == ERR_NOT_FOUND) /* removed by somebody else meanwhile */
             e = ERR_OK;
     }
+    fs_close(&fd);
     return e;
 }
 
@@ -588,7 +623,8 @@ static enum err sweep_tenant(void *arg, const char *tenant)
     return fs_list(dir, leftover_entry, dir);
 }
 
-enum err backend_local_new(const char *root, struct backend **ret, struct err_detail *reterr_detail)
+static enum err open_root(const char *root, bool is_read_only, struct backend **ret,
+                          struct err_detail *reterr_detail)
 {
     assert(root != NULL && ret != NULL);
     struct backend_local *l = calloc(1, sizeof *l);
@@ -597,9 +633,9 @@ enum err backend_local_new(const char *root, struct backend **ret, struct err_de
         return ERR_NOMEM;
     l->backend.ops = &local_ops;
     enum err e = root[0] == 0 ? ERR_INVALID : path_join(l->root, root, "", "");
-    if (e == ERR_OK)
+    if (e == ERR_OK && !is_read_only)
         e = fs_mkdir_all(root);
-    if (e == ERR_OK && access(root, R_OK | W_OK | X_OK) != 0)
+    if (e == ERR_OK && access(root, R_OK | X_OK | (is_read_only ? 0 : W_OK)) != 0)
         e = fs_errno_err(errno);
     if (e != ERR_OK) {
         free(l);
@@ -607,8 +643,20 @@ enum err backend_local_new(const char *root, struct backend **ret, struct err_de
                               "the folder of the blocks can not be used: %.400s (%s)", root,
                               err_name(e));
     }
-    ignore(local_tenants(&l->backend, sweep_tenant,
-                         l)); /* leftovers only: a failure shows at the first real use */
+    if (!is_read_only)
+        ignore(local_tenants(&l->backend, sweep_tenant,
+                             l)); /* leftovers only: a failure shows at the first real use */
     *ret = &l->backend;
     return ERR_OK;
+}
+
+enum err backend_local_new(const char *root, struct backend **ret, struct err_detail *reterr_detail)
+{
+    return open_root(root, false, ret, reterr_detail);
+}
+
+enum err backend_local_open(const char *root, struct backend **ret,
+                            struct err_detail *reterr_detail)
+{
+    return open_root(root, true, ret, reterr_detail);
 }

@@ -18,18 +18,22 @@ static enum err config_read(struct tool *t)
     return e;
 }
 
+static bool is_writer(const struct tool *t)
+{
+    const char *command = t->options.words[0];
+
+    return t->options.is_quarantine || strcmp(command, "import") == 0 ||
+           strcmp(command, "quarantine") == 0;
+}
+
 /* The binaries' own way to it; a writer where the command changes the store. */
 static enum err open_bucket(struct tool *t)
 {
-    const char *command = t->options.words[0];
-    bool is_writer = t->options.is_quarantine || strcmp(command, "import") == 0 ||
-                     strcmp(command, "quarantine") == 0;
-
     t->app.config = &t->config;
     t->app.clock = &clock_system;
     budget_init(&t->app.memory, t->memory.limit_bytes, &t->memory);
     (void)snprintf(t->app.instance_id, sizeof t->app.instance_id, "vivace-store");
-    return app_store_open(&t->app, is_writer, &t->backend, &t->detail);
+    return app_store_open(&t->app, is_writer(t), &t->backend, &t->detail);
 }
 
 enum err tool_store(struct tool *t)
@@ -54,7 +58,8 @@ enum err tool_store(struct tool *t)
     /* A store is opened, never made: a slip in the path must not look like an empty store. */
     if (stat(root, &st) != 0 || !S_ISDIR(st.st_mode))
         return err_detail_set(&t->detail, ERR_NOT_FOUND, "%.400s is not a folder", root);
-    return backend_local_new(root, &t->backend, &t->detail);
+    return is_writer(t) ? backend_local_new(root, &t->backend, &t->detail)
+                        : backend_local_open(root, &t->backend, &t->detail);
 }
 
 struct listing {

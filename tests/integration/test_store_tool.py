@@ -124,6 +124,25 @@ def test_verify_sound(store):
     assert json.loads(tool("--path", path, "verify", blocks[0]["id"], "--json")[1]) == []
 
 
+def test_a_store_on_a_read_only_mount(store, tmp_path):
+    path, blocks = store
+    mount = tmp_path / "ro"
+    mount.mkdir()
+    for command in (["mount", "--bind", path, mount], ["mount", "-o", "remount,bind,ro", mount]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            subprocess.run(["umount", "-l", mount], capture_output=True)
+            pytest.skip(f"no right to mount here: {done.stderr.strip()}")
+    try:
+        with pytest.raises(OSError):
+            (mount / "x").write_text("x")
+        assert tool("--path", mount, "verify")[1].count("SOUND") == 3
+        assert len(json.loads(tool("--path", mount, "list", "--json")[1])) == len(blocks)
+        assert tool("--path", mount, "verify", "--quarantine", ok=False)[0] == 1  # it could not move anything: told at once
+    finally:
+        subprocess.run(["umount", "-l", mount], check=True)
+
+
 def damage_page(path):
     """Flips a byte in the middle of the file."""
     data = bytearray(path.read_bytes())

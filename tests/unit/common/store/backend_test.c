@@ -6,11 +6,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ID_A "11111111-2222-8333-8444-555555555555"
 #define ID_B "aaaaaaaa-bbbb-8ccc-8ddd-eeeeeeeeeeee"
 #define ID_C "cccccccc-2222-8333-8444-555555555555"
+#define ID_D "dddddddd-2222-8333-8444-555555555555"
+#define ID_E "eeeeeeee-2222-8333-8444-555555555555"
 
 static char dir[SCRATCH_DIR_BYTES], root[SCRATCH_DIR_BYTES * 2];
 static struct backend *backend;
@@ -127,7 +130,7 @@ static struct names replaced_of(const char *tenant)
 
 static void a_block_takes_the_place_of_others(void **state)
 {
-    const char *const old[] = {ID_A, ID_B, "00000000-0000-8000-8000-000000000000"};
+    const char *const old[] = {ID_A, ID_B};
     char path[SCRATCH_DIR_BYTES * 2], text[8] = {0};
     struct object *o = NULL;
     (void)state;
@@ -137,7 +140,7 @@ static void a_block_takes_the_place_of_others(void **state)
     scratch_dir_path(dir, "finished.vvb", path);
     scratch_dir_write(path, SLICE_LIT("both"));
     assert_int_equal(replaced_of("acme").count, 0);
-    assert_int_equal(backend->ops->replace(backend, "acme", ID_C, path, SLICE_LIT("{}"), old, 3),
+    assert_int_equal(backend->ops->replace(backend, "acme", ID_C, path, SLICE_LIT("{}"), old, 2),
                      ERR_OK);
     assert_string_equal(blocks_of("acme").text, ID_C " ");
     assert_int_equal(replaced_of("acme").count, 2);
@@ -154,6 +157,101 @@ static void a_block_takes_the_place_of_others(void **state)
     assert_string_equal(blocks_of("acme").text, ID_C " ");
     assert_int_equal(backend->ops->remove(backend, "acme", ID_A), ERR_OK);
     assert_int_equal(replaced_of("acme").count, 1);
+}
+
+/* What is out of sight can not be replaced a second time; what is only half done can be done again. */
+static void a_block_is_replaced_once(void **state)
+{
+    const char *const both[] = {ID_A, ID_B}, *const others[] = {ID_B, ID_D};
+    char path[SCRATCH_DIR_BYTES * 2], meta[SCRATCH_DIR_BYTES * 2], was[SCRATCH_DIR_BYTES * 2];
+    (void)state;
+
+    publish("acme", ID_A, "aaaa");
+    publish("acme", ID_B, "bbbb");
+    publish("acme", ID_D, "dddd");
+    scratch_dir_path(dir, "finished.vvb", path);
+    scratch_dir_write(path, SLICE_LIT("both"));
+    assert_int_equal(backend->ops->replace(backend, "acme", ID_C, path, SLICE_LIT("{}"), both, 2),
+                     ERR_OK);
+    scratch_dir_write(path, SLICE_LIT("others"));
+    assert_int_equal(backend->ops->replace(backend, "acme", ID_E, path, SLICE_LIT("{}"), others, 2),
+                     ERR_CONFLICT);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(blocks_of("acme").count, 2); /* the one that was made, and the one left over */
+    /* As a crash between the marks leaves it. */
+    scratch_dir_path(root, "acme/" ID_B "/meta.json", meta);
+    scratch_dir_path(root, "acme/" ID_B "/meta.compacted.json", was);
+    assert_int_equal(rename(was, meta), 0);
+    scratch_dir_write(path, SLICE_LIT("both"));
+    assert_int_equal(backend->ops->replace(backend, "acme", ID_C, path, SLICE_LIT("{}"), both, 2),
+                     ERR_OK);
+    assert_int_equal(blocks_of("acme").count, 2);
+}
+
+/* Two processes that share an input: whatever they do when, one of them is refused. */
+static void two_that_race_leave_one_block(void **state)
+{
+    static const char *const ids[2] = {ID_C, ID_E};
+    static const char *const inputs[2][2] = {{ID_A, ID_B}, {ID_B, ID_D}};
+    char path[2][SCRATCH_DIR_BYTES * 2], tenant[16], name[32];
+    (void)state;
+
+    for (int round = 0; round < 40; round++) {
+        int go[2], won = 0;
+        pid_t pids[2];
+        (void)snprintf(tenant, sizeof tenant, "t%d", round);
+        publish(tenant, ID_A, "aaaa");
+        publish(tenant, ID_B, "bbbb");
+        publish(tenant, ID_D, "dddd");
+        assert_int_equal(pipe(go), 0);
+        for (int i = 0; i < 2; i++) {
+            (void)snprintf(name, sizeof name, "finished-%d", i);
+            scratch_dir_path(dir, name, path[i]);
+            scratch_dir_write(path[i], SLICE_LIT("merged"));
+            pids[i] = fork();
+            assert_true(pids[i] >= 0);
+            if (pids[i] == 0) {
+                char c;
+                (void)close(go[1]);
+                (void)!read(go[0], &c, 1); /* until the other end is closed */
+                enum err e = backend->ops->replace(backend, tenant, ids[i], path[i],
+                                                   SLICE_LIT("{}"), inputs[i], 2);
+                _exit(e == ERR_OK ? 1 : e == ERR_CONFLICT ? 0 : 2);
+            }
+        }
+        (void)close(go[0]);
+        (void)close(go[1]);
+        for (int i = 0; i < 2; i++) {
+            int status;
+            assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+            won += WEXITSTATUS(status);
+        }
+        assert_int_equal(won, 1);
+        assert_int_equal(blocks_of(tenant).count, 2);
+    }
+}
+
+static void a_store_is_only_looked_at(void **state)
+{
+    char missing[SCRATCH_DIR_BYTES * 2], old[SCRATCH_DIR_BYTES * 2];
+    struct backend *b = NULL;
+    struct names n = {0};
+    (void)state;
+
+    publish("acme", ID_A, "aaaa");
+    scratch_dir_path(root, "acme/.gone-" ID_B, old);
+    assert_int_equal(fs_mkdir_all(old), ERR_OK);
+    struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    assert_int_equal(utimensat(AT_FDCWD, old, times, 0), 0);
+    assert_int_equal(backend_local_open(root, &b, NULL), ERR_OK);
+    assert_int_equal(access(old, F_OK), 0); /* not swept */
+    assert_int_equal(b->ops->blocks(b, "acme", add_name, &n), ERR_OK);
+    assert_int_equal(n.count, 1);
+    b->ops->free(b);
+    scratch_dir_path(dir, "missing", missing);
+    assert_int_equal(backend_local_open(missing, &b, NULL), ERR_NOT_FOUND);
+    assert_int_equal(access(missing, F_OK), -1); /* not made */
 }
 
 static void names_that_lead_out_are_refused(void **state)
@@ -330,6 +428,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_published_block_is_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_same_block_twice_is_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_block_takes_the_place_of_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_block_is_replaced_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(two_that_race_leave_one_block, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_store_is_only_looked_at, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_that_lead_out_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(foreign_names_are_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(quarantine_keeps_everything, set_up, tear_down),
