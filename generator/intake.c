@@ -3,6 +3,7 @@
 #include "common/base/crc32c.h"
 #include "common/base/reader.h"
 #include "common/codec/otlp.h"
+#include "common/codec/pb_field.h"
 #include "common/obs/log.h"
 #include "common/store/wal.h"
 #include "common/sys/fs.h"
@@ -66,23 +67,15 @@ static bool push_parse(struct slice message, struct push_fields *ret)
 {
     struct reader r = reader_of(message);
     struct push_fields f = {0};
+    struct pb_field at;
 
-    while (!reader_done(&r)) {
-        uint64_t tag = reader_varint(&r), number = 0;
-        struct slice bytes = SLICE_NONE;
-        switch (tag & 7) {
-        case 0: number = reader_varint(&r); break;
-        case 1: number = reader_le64(&r); break;
-        case 2: bytes = reader_bytes(&r); break;
-        case 5: number = reader_le32(&r); break;
-        default: reader_fail(&r); break;
-        }
-        switch (tag >> 3) {
-        case 1: f.batch_id = bytes; break;
-        case 2: f.part = (uint32_t)number; break;
-        case 3: f.tenant = bytes; break;
-        case 8: f.received_ns = (int64_t)number; break;
-        case 11: f.payload = bytes; break;
+    while (pb_field_next(&r, &at)) {
+        switch (at.number) {
+        case 1: f.batch_id = at.bytes; break;
+        case 2: f.part = (uint32_t)at.value; break;
+        case 3: f.tenant = at.bytes; break;
+        case 8: f.received_ns = (int64_t)at.value; break;
+        case 11: f.payload = at.bytes; break;
         default: break;
         }
     }

@@ -1,43 +1,11 @@
 #include "ingester/push_message.h"
 
-#include "common/base/reader.h"
 #include "common/codec/otlp_write.h"
+#include "common/codec/pb_field.h"
 
 #include <assert.h>
 
-enum {
-    WIRE_VARINT = 0,
-    WIRE_FIXED64 = 1,
-    WIRE_BYTES = 2,
-    WIRE_FIXED32 = 5,
-    TARGET_BYTES_MAX = 255
-};
-
-struct field {
-    uint32_t no;
-    unsigned wire;
-    struct slice bytes;
-    uint64_t number;
-};
-
-/* False at the end and at damage; then the reader tells which. */
-static bool field_next(struct reader *r, struct field *ret)
-{
-    if (reader_done(r))
-        return false;
-    uint64_t tag = reader_varint(r);
-    *ret = (struct field){.no = (uint32_t)(tag >> 3), .wire = tag & 7};
-    if (tag >> 3 == 0 || tag >> 3 > UINT32_MAX)
-        reader_fail(r);
-    switch (ret->wire) {
-    case WIRE_VARINT: ret->number = reader_varint(r); break;
-    case WIRE_FIXED64: ret->number = reader_le64(r); break;
-    case WIRE_BYTES: ret->bytes = reader_bytes(r); break;
-    case WIRE_FIXED32: ret->number = reader_le32(r); break;
-    default: reader_fail(r); break;
-    }
-    return !reader_failed(r);
-}
+enum { TARGET_BYTES_MAX = 255 };
 
 /* The wire type that each field of PushRequest must have. */
 static const uint8_t request_wire[12] = {
@@ -45,26 +13,26 @@ static const uint8_t request_wire[12] = {
     [5] = WIRE_VARINT, [6] = WIRE_BYTES,   [7] = WIRE_VARINT, [8] = WIRE_FIXED64,
     [9] = WIRE_VARINT, [10] = WIRE_VARINT, [11] = WIRE_BYTES};
 
-static enum err request_field(const struct field *f, struct push_message *m, bool *has_batch)
+static enum err request_field(const struct pb_field *f, struct push_message *m, bool *has_batch)
 {
-    if (f->no >= sizeof request_wire)
+    if (f->number >= sizeof request_wire)
         return ERR_OK; /* of a newer distributor */
-    if (f->wire != request_wire[f->no])
+    if (f->wire != request_wire[f->number])
         return ERR_FORMAT;
-    switch (f->no) {
+    switch (f->number) {
     case 1:
         if (f->bytes.len != PUSH_BATCH_ID_BYTES)
             return ERR_INVALID;
         memcpy(m->batch_id, f->bytes.ptr, PUSH_BATCH_ID_BYTES);
         *has_batch = true;
         break;
-    case 2: m->part = (uint32_t)f->number; break;
+    case 2: m->part = (uint32_t)f->value; break;
     case 3: m->tenant = f->bytes; break;
-    case 5: m->is_doubt = f->number != 0; break;
+    case 5: m->is_doubt = f->value != 0; break;
     case 6: m->first_target = f->bytes; break;
-    case 7: m->rank = (uint32_t)f->number; break;
-    case 8: m->received_ns = f->number > INT64_MAX ? 0 : (int64_t)f->number; break;
-    case 10: m->span_count = (uint32_t)f->number; break;
+    case 7: m->rank = (uint32_t)f->value; break;
+    case 8: m->received_ns = f->value > INT64_MAX ? 0 : (int64_t)f->value; break;
+    case 10: m->span_count = (uint32_t)f->value; break;
     case 11: m->payload = f->bytes; break;
     default: break; /* attempt and deadline: for people who read traffic */
     }
@@ -76,10 +44,10 @@ enum err push_message_read(struct slice bytes, struct push_message *ret)
     assert(ret != NULL);
     struct push_message m = {0};
     struct reader r = reader_of(bytes);
-    struct field f;
+    struct pb_field f;
     bool has_batch = false;
 
-    while (field_next(&r, &f)) {
+    while (pb_field_next(&r, &f)) {
         enum err e = request_field(&f, &m, &has_batch);
         if (e != ERR_OK)
             return e;

@@ -1,35 +1,10 @@
 #include "ingester/query_message.h"
 
-#include "common/base/reader.h"
 #include "common/codec/otlp_write.h"
+#include "common/codec/pb_field.h"
 #include "common/net/rpc.h"
 
 #include <assert.h>
-
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
-
-struct field {
-    uint32_t no;
-    struct slice bytes;
-    uint64_t number;
-    bool is_bytes;
-};
-
-static bool field_next(struct reader *r, struct field *ret)
-{
-    if (reader_done(r))
-        return false;
-    uint64_t tag = reader_varint(r);
-    *ret = (struct field){.no = (uint32_t)(tag >> 3), .is_bytes = (tag & 7) == WIRE_BYTES};
-    switch (tag & 7) {
-    case WIRE_VARINT: ret->number = reader_varint(r); break;
-    case WIRE_FIXED64: ret->number = reader_le64(r); break;
-    case WIRE_BYTES: ret->bytes = reader_bytes(r); break;
-    case WIRE_FIXED32: ret->number = reader_le32(r); break;
-    default: reader_fail(r); break;
-    }
-    return !reader_failed(r);
-}
 
 enum what {
     W_NONE,
@@ -85,13 +60,13 @@ static bool wants_bytes(enum what w)
 static void tag_read(struct slice bytes, struct engine_tag *ret)
 {
     struct reader r = reader_of(bytes);
-    struct field f;
+    struct pb_field f;
 
     *ret = (struct engine_tag){0};
-    while (field_next(&r, &f)) {
-        if (f.no == 1)
+    while (pb_field_next(&r, &f)) {
+        if (f.number == 1)
             ret->key = f.bytes;
-        if (f.no == 2)
+        if (f.number == 2)
             ret->value = f.bytes;
     }
 }
@@ -101,22 +76,22 @@ static uint32_t small(uint64_t v)
     return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-static enum err put(enum what w, const struct field *f, struct query_message *m)
+static enum err put(enum what w, const struct pb_field *f, struct query_message *m)
 {
     switch (w) {
     case W_TEXT: m->text = f->bytes; break;
     case W_TAG: m->tag = f->bytes; break;
-    case W_START: m->start_ns = f->number; break;
-    case W_END: m->end_ns = f->number; break;
-    case W_LIMIT: m->limit = small(f->number); break;
-    case W_SPSS: m->spans_per_spanset = small(f->number); break;
-    case W_MIN: m->min_duration_ns = f->number; break;
-    case W_MAX: m->max_duration_ns = f->number; break;
-    case W_DEADLINE: m->deadline_ms = small(f->number); break;
-    case W_STEP: m->step_ns = f->number; break;
-    case W_INTERVALS: m->intervals = small(f->number); break;
-    case W_EXEMPLARS: m->exemplars = small(f->number); break;
-    case W_ANY: m->any_scope = f->number != 0; break;
+    case W_START: m->start_ns = f->value; break;
+    case W_END: m->end_ns = f->value; break;
+    case W_LIMIT: m->limit = small(f->value); break;
+    case W_SPSS: m->spans_per_spanset = small(f->value); break;
+    case W_MIN: m->min_duration_ns = f->value; break;
+    case W_MAX: m->max_duration_ns = f->value; break;
+    case W_DEADLINE: m->deadline_ms = small(f->value); break;
+    case W_STEP: m->step_ns = f->value; break;
+    case W_INTERVALS: m->intervals = small(f->value); break;
+    case W_EXEMPLARS: m->exemplars = small(f->value); break;
+    case W_ANY: m->any_scope = f->value != 0; break;
     case W_ID:
         if (f->bytes.len != TRACE_ID_BYTES)
             return ERR_INVALID;
@@ -139,12 +114,12 @@ enum err query_message_read(uint16_t method, struct slice bytes, struct arena *a
     assert(ret != NULL);
     struct query_message m = {0};
     struct reader r = reader_of(bytes);
-    struct field f;
+    struct pb_field f;
     uint32_t ids = 0, tags = 0;
 
-    while (field_next(&r, &f)) {
-        ids += what_is(method, f.no) == W_ID;
-        tags += what_is(method, f.no) == W_PAIR;
+    while (pb_field_next(&r, &f)) {
+        ids += what_is(method, f.number) == W_ID;
+        tags += what_is(method, f.number) == W_PAIR;
     }
     if (reader_failed(&r))
         return ERR_FORMAT;
@@ -153,13 +128,13 @@ enum err query_message_read(uint16_t method, struct slice bytes, struct arena *a
     if (arena_err(a) != ERR_OK)
         return arena_err(a);
     r = reader_of(bytes);
-    while (field_next(&r, &f)) {
-        enum what w = what_is(method, f.no);
-        if (f.no == 1)
+    while (pb_field_next(&r, &f)) {
+        enum what w = what_is(method, f.number);
+        if (f.number == 1)
             m.tenant = f.bytes;
         if (w == W_NONE)
             continue;
-        enum err e = f.is_bytes == wants_bytes(w) ? put(w, &f, &m) : ERR_FORMAT;
+        enum err e = (f.wire == WIRE_BYTES) == wants_bytes(w) ? put(w, &f, &m) : ERR_FORMAT;
         if (e != ERR_OK)
             return e;
     }

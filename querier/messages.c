@@ -1,8 +1,8 @@
 #include "querier/messages.h"
 
 #include "common/base/clock.h"
-#include "common/base/reader.h"
 #include "common/codec/otlp_write.h"
+#include "common/codec/pb_field.h"
 
 static void id_write(struct buf *out, uint32_t field, const struct trace_id *id)
 {
@@ -85,45 +85,25 @@ void messages_metrics_request(struct buf *out, struct slice tenant, struct slice
     pb_varint(out, 8, (uint64_t)(timeout_ns / NS_PER_MS));
 }
 
-/* Next field of a message.  False at its end or at damage (then the reader has failed). */
-static bool field_next(struct reader *r, uint32_t *ret_field, struct slice *ret_bytes,
-                       uint64_t *ret_number)
-{
-    if (reader_done(r))
-        return false;
-    uint64_t tag = reader_varint(r);
-    *ret_field = (uint32_t)(tag >> 3);
-    *ret_bytes = SLICE_NONE;
-    *ret_number = 0;
-    switch (tag & 7) {
-    case 0: *ret_number = reader_varint(r); break;
-    case 1: *ret_number = reader_le64(r); break;
-    case 2: *ret_bytes = reader_bytes(r); break;
-    case 5: *ret_number = reader_le32(r); break;
-    default: reader_fail(r); break;
-    }
-    return !reader_failed(r);
-}
-
 enum err messages_repeated(struct arena *a, struct slice answer, uint32_t field, struct slice **ret,
                            uint32_t *ret_count)
 {
     struct reader r = reader_of(answer);
-    struct slice bytes, *list;
-    uint64_t number;
-    uint32_t at, count = 0, n = 0;
+    struct pb_field f;
+    struct slice *list;
+    uint32_t count = 0, n = 0;
 
-    while (field_next(&r, &at, &bytes, &number))
-        count += at == field;
+    while (pb_field_next(&r, &f))
+        count += f.number == field;
     if (reader_failed(&r))
         return ERR_CORRUPT;
     list = ARENA_ARRAY(a, struct slice, count);
     if (list == NULL)
         return arena_err(a);
     r = reader_of(answer);
-    while (n < count && field_next(&r, &at, &bytes, &number))
-        if (at == field)
-            list[n++] = bytes;
+    while (n < count && pb_field_next(&r, &f))
+        if (f.number == field)
+            list[n++] = f.bytes;
     *ret = list;
     *ret_count = n;
     return ERR_OK;
@@ -133,9 +113,9 @@ enum err messages_coverage(struct arena *a, struct slice answer, uint32_t field,
                            struct blocks_coverage *ret)
 {
     struct blocks_coverage c = {.is_known = true};
-    struct slice *found, bytes;
-    uint32_t count, at;
-    uint64_t number;
+    struct slice *found;
+    struct pb_field f;
+    uint32_t count;
 
     enum err e = messages_repeated(a, answer, field, &found, &count);
     if (e != ERR_OK)
@@ -143,13 +123,13 @@ enum err messages_coverage(struct arena *a, struct slice answer, uint32_t field,
     if (count == 0)
         return ERR_CORRUPT;
     struct reader r = reader_of(found[0]);
-    while (field_next(&r, &at, &bytes, &number)) {
-        if (at == 1)
-            c.instance_id = bytes;
-        if (at == 2)
-            c.published_lsn = number;
-        if (at == 4)
-            c.is_replaying = number != 0;
+    while (pb_field_next(&r, &f)) {
+        if (f.number == 1)
+            c.instance_id = f.bytes;
+        if (f.number == 2)
+            c.published_lsn = f.value;
+        if (f.number == 4)
+            c.is_replaying = f.value != 0;
     }
     if (reader_failed(&r))
         return ERR_CORRUPT;
