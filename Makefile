@@ -19,9 +19,7 @@ WARN_GCC  := -Wformat-signedness -Walloca -Wduplicated-cond -Wduplicated-branche
 WARN_CLANG := -Wno-gnu-zero-variadic-macro-arguments
 PKGS      := expat libnghttp2 libevent_pthreads libevent libcjson liblz4 libcurl yaml-0.1 libzstd zlib libdeflate openssl libprotobuf-c
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-# nng's archive, because one of its inner functions is mended: see rpc_nng_begin in common/net/rpc_internal.c.
-NNG       := -Wl,--wrap=nni_aio_begin -l:libnng.a -lmbedtls -lmbedx509 -lmbedcrypto
-LIBS      := $(NNG) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lsnappy -lre2 -lstdc++ -lm -lpthread
+LIBS      := -lnng $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lsnappy -lre2 -lstdc++ -lm -lpthread
 
 ifeq ($(VARIANT),fuzz)
 CC := clang

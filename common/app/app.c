@@ -298,7 +298,7 @@ static void drain_http(struct app_process *p)
 
 #define STOP_NS (10 * NS_PER_S)
 
-/* Closing a socket that is just connecting can hang inside nng 1.5.  All that matters is on disk by then, so the process ends all the same. */
+/* Should something hang at the end: all that matters is on disk by then, so the process ends all the same. */
 static void stop_watch(void *arg)
 {
     const struct app_process *p = arg;

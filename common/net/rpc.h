@@ -1,13 +1,17 @@
 /*
- * rpc.h - requests between our processes: nng REQ/REP, one context per request in flight, one socket per peer and lane.
+ * rpc.h - requests between our processes, over nng's TCP streams: a connection per peer and lane, many calls in flight on it.
  *
- * Wire:    message = u8 'V', u8 version 1, u16 LE method, u32 LE crc32c of those four bytes and the payload, then the payload (protobuf).  Reply: the same with u16 err instead
+ * Wire:    SP's REQ/REP over TCP (rpc_internal.h), so that nng's own req0 and rep0 sockets can take part.  message = u8 'V', u8 version 1, u16 LE method, u32 LE crc32c of those four bytes and the payload, then the payload (protobuf).  Reply: the same with u16 err instead
  *          of the method.  An answer whose checksum or version is wrong is ERR_CORRUPT.
- * Lost:    a time-out or a lost connection is ERR_TIMEOUT / ERR_UNAVAILABLE: the peer may have acted (the caller treats it as doubt).  Nothing is ever re-sent by nng
- *          (resend time infinite).  Without a connection a call waits for one until its time-out, then ends with ERR_UNAVAILABLE.
+ * Lost:    a time-out or a lost connection is ERR_TIMEOUT / ERR_UNAVAILABLE: the peer may have acted (the caller treats it as doubt).  Nothing is ever sent twice.
+ *          When a connection breaks, the calls sent on it end at once with ERR_UNAVAILABLE.  A call not yet sent waits for a connection until its time-out, then
+ *          ends with ERR_UNAVAILABLE.
  * Errors:  the peer's own error comes as that error with its text as payload; our own have an empty payload.
- * Limits:  receive size of a lane always set.
- * Threads: rpc_call and rpc_reply from any thread.  Handlers and `done` run on nng's threads: they post and return, never block.
+ * Limits:  receive size of a lane always set, and checked before memory is taken.  A server has a context from a request until its answer is written; when all
+ *          are taken, connections wait for one in the order in which they came, and are not read meanwhile.  A connection that stands still for 30 s in the
+ *          middle of a message is closed.  At most 1024 connections a server.
+ * Threads: rpc_call and rpc_reply from any thread.  Handlers and `done` run on nng's threads (`done` of a call that was not sent may run inside rpc_client_free):
+ *          they post and return, never block.
  */
 #ifndef VIVACE_NET_RPC_H
 #define VIVACE_NET_RPC_H
@@ -54,7 +58,8 @@ MUST_CHECK enum err rpc_server_new(const struct rpc_server_options *o, struct rp
                                    struct err_detail *reterr_detail);
 const char *rpc_server_url(const struct rpc_server *s); /* with the port it got */
 void rpc_server_free(
-    struct rpc_server *s); /* not on an nng thread; replies given later are dropped */
+    struct rpc_server *
+        s); /* not on an nng thread; waits, 10 s at most, until answers given are written; later ones are dropped */
 
 uint16_t rpc_req_method(const struct rpc_req *r);
 struct slice rpc_req_payload(const struct rpc_req *r); /* lives until rpc_reply */

@@ -3,7 +3,6 @@
 #include "common/net/rpc_internal.h"
 
 #include <assert.h>
-#include <nng/protocol/reqrep0/req.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -11,171 +10,364 @@ enum {
     RPC_RECONNECT_MS_MIN = 100,
     RPC_RECONNECT_MS_MAX = 1000, /* a peer that is back is asked again at once */
     RPC_SEND_BYTES_MAX_DEFAULT = 64 << 20,
-    RPC_TIMEOUT_MS_MAX = 3600 * 1000
+    RPC_TIMEOUT_MS_MAX = 3600 * 1000,
+    RPC_BATCH_MAX =
+        8 /* calls given to the connection at a time; the others can still be taken back */
 };
 
-/* One context of the socket with the call it carries. */
+enum rpc_flight_state {
+    RPC_FLIGHT_FREE,
+    RPC_FLIGHT_BUILDING, /* rpc_call makes its message */
+    RPC_FLIGHT_QUEUED,   /* not sent: the peer can not have acted */
+    RPC_FLIGHT_SENT,     /* some of it perhaps only */
+    RPC_FLIGHT_ENDING    /* whoever made it so calls `done` */
+};
+
+/* One call. */
 struct rpc_flight {
-    struct rpc_client *client;
-    struct rpc_flight *next_free;
-    nng_ctx ctx;
-    nng_aio *aio;
-    bool is_sent; /* written before its operation begins, read in that operation's callback */
+    struct rpc_flight *next; /* of the free ones, of the queue, or of those that end together */
+    enum rpc_flight_state state;
+    uint32_t index, id;
+    struct rpc_block *block; /* while it is queued */
     int64_t deadline_ns;
     rpc_done *done;
     void *arg;
+    enum err err; /* while it ends */
 };
 
 struct rpc_client {
-    struct rpc_gate gate; /* its lock also guards flights, flight_count, free */
-    nng_socket socket;
-    struct rpc_flight **flights; /* made when needed, at most flight_max */
-    unsigned flight_count, flight_max;
-    struct rpc_flight *free;
-    size_t send_bytes_max;
-    atomic_int pipe_count;
+    struct mutex lock; /* all but the limits and `connected` */
+    pthread_cond_t quiet;
+    nng_stream_dialer *dialer;
+    nng_aio *dial, *timer;
+    bool is_closing, is_resting; /* resting: the dial aio sleeps before the next attempt */
+    bool is_timer_set;
+    int64_t timer_ns; /* when it is set: the earliest deadline, or before */
+    int reconnect_ms;
+    struct rpc_conn *conn;
+    atomic_bool is_connected;
+    unsigned conn_count, building_count; /* connections not yet freed; calls being made */
+    struct rpc_flight **flights;         /* made when needed, at most flight_max */
+    unsigned flight_count, flight_max, index_bits;
+    uint32_t serial; /* the upper bits of ids */
+    struct rpc_flight *free, *queue, **queue_end;
+    size_t send_bytes_max, receive_bytes_max;
 };
 
-static int64_t rpc_now_ns(void)
+/* --- calls end --- */
+
+/* The flight is free for the next call before `done` runs, so that a caller at its limit can call again from there. */
+static void rpc_flight_end(struct rpc_client *c, struct rpc_flight *f, enum err err,
+                           struct slice payload)
 {
-    return clock_mono_ns(&clock_system);
+    rpc_done *done = f->done;
+    void *arg = f->arg;
+
+    assert(f->state == RPC_FLIGHT_ENDING);
+    mutex_lock(&c->lock);
+    f->state = RPC_FLIGHT_FREE;
+    f->next = c->free;
+    c->free = f;
+    mutex_unlock(&c->lock);
+    done(arg, err, payload);
 }
 
-/* Rounded up; nng takes 0 as "do not wait", so at least 1. */
-static nng_duration rpc_timeout_ms(int64_t ns)
+static void rpc_flights_end(struct rpc_client *c, struct rpc_flight *list)
 {
-    int64_t ms = ns <= 0 ? 1 : (ns - 1) / NS_PER_MS + 1;
+    for (struct rpc_flight *f = list, *next; f != NULL; f = next) {
+        next = f->next;
+        rpc_flight_end(c, f, f->err, SLICE_NONE);
+    }
+}
+
+static void rpc_flight_collect(struct rpc_flight *f, enum err err, struct rpc_flight **list)
+{
+    f->state = RPC_FLIGHT_ENDING;
+    f->err = err;
+    f->next = *list;
+    *list = f;
+}
+
+/* Takes the calls out of the queue whose deadline is at or before now_ns. */
+static void rpc_queue_collect(struct rpc_client *c, int64_t now_ns, enum err err,
+                              struct rpc_flight **list)
+{
+    struct rpc_flight *f = c->queue;
+
+    c->queue = NULL;
+    c->queue_end = &c->queue;
+    for (struct rpc_flight *next; f != NULL; f = next) {
+        next = f->next;
+        if (f->deadline_ns <= now_ns) {
+            rpc_block_free(f->block);
+            f->block = NULL;
+            rpc_flight_collect(f, err, list);
+        } else {
+            f->next = NULL;
+            *c->queue_end = f;
+            c->queue_end = &f->next;
+        }
+    }
+}
+
+static void rpc_sent_collect(struct rpc_client *c, int64_t now_ns, enum err err,
+                             struct rpc_flight **list)
+{
+    for (unsigned i = 0; i < c->flight_count; i++) {
+        struct rpc_flight *f = c->flights[i];
+        if (f->state == RPC_FLIGHT_SENT && f->deadline_ns <= now_ns)
+            rpc_flight_collect(f, err, list);
+    }
+}
+
+/* --- time --- */
+
+static nng_duration rpc_ms_until(int64_t at_ns, int64_t now_ns)
+{
+    int64_t ms = at_ns <= now_ns ? 0 : (at_ns - now_ns - 1) / NS_PER_MS + 1;
 
     return (nng_duration)(ms > RPC_TIMEOUT_MS_MAX ? RPC_TIMEOUT_MS_MAX : ms);
 }
 
-/* The flight is free for the next call before `done` runs, so that a caller at its limit can call again from there. */
-static void rpc_flight_end(struct rpc_flight *f, enum err err, struct slice payload)
+/* Most calls of a lane have the same time-out, so the first deadline stays the earliest, and the timer runs once in many calls. */
+static void rpc_timer_set(struct rpc_client *c, int64_t at_ns)
 {
-    struct rpc_client *c = f->client;
-    rpc_done *done = f->done;
-    void *arg = f->arg;
-
-    assert(done != NULL);
-    f->done = NULL;
-    mutex_lock(&c->gate.lock);
-    f->next_free = c->free;
-    c->free = f;
-    mutex_unlock(&c->gate.lock);
-    done(arg, err, payload);
-}
-
-static void rpc_flight_on_sent(struct rpc_flight *f)
-{
-    struct rpc_client *c = f->client;
-    int rc = nng_aio_result(f->aio);
-
-    if (rc != 0) {
-        nng_msg *message = nng_aio_get_msg(f->aio);
-        nng_aio_set_msg(f->aio, NULL);
-        if (message != NULL)
-            nng_msg_free(message);
-        /* Not sent within its time: there was no connection. */
-        rpc_flight_end(f, rc == NNG_ETIMEDOUT ? ERR_UNAVAILABLE : rpc_error_of_nng(rc), SLICE_NONE);
+    assert(mutex_is_mine(&c->lock));
+    if (at_ns == INT64_MAX || c->is_closing || (c->is_timer_set && c->timer_ns <= at_ns))
+        return;
+    c->timer_ns = at_ns;
+    if (c->is_timer_set) {
+        nng_aio_abort(c->timer, NNG_ECANCELED); /* its callback sets it again */
         return;
     }
-    if (!rpc_gate_enter(&c->gate)) {
-        rpc_flight_end(f, ERR_CANCELED, SLICE_NONE);
-        return;
-    }
-    f->is_sent = true;
-    nng_aio_set_timeout(f->aio, rpc_timeout_ms(f->deadline_ns - rpc_now_ns()));
-    nng_ctx_recv(f->ctx, f->aio);
-    rpc_gate_leave(&c->gate);
+    c->is_timer_set = true;
+    nng_sleep_aio(rpc_ms_until(at_ns, rpc_now_ns()), c->timer);
 }
 
-static void rpc_flight_on_received(struct rpc_flight *f)
+static void rpc_client_on_timer(void *arg)
 {
+    struct rpc_client *c = arg;
+    struct rpc_flight *ended = NULL;
+    int64_t now_ns = rpc_now_ns(), next_ns = INT64_MAX;
+
+    mutex_lock(&c->lock);
+    c->is_timer_set = false;
+    rpc_queue_collect(c, now_ns, ERR_UNAVAILABLE, &ended); /* there was no connection for it */
+    rpc_sent_collect(c, now_ns, ERR_TIMEOUT, &ended);
+    if (c->conn != NULL && rpc_conn_stall_ns(c->conn) <= now_ns)
+        rpc_conn_close(c->conn);
+    if (c->conn != NULL)
+        next_ns = rpc_conn_stall_ns(c->conn);
+    for (unsigned i = 0; i < c->flight_count; i++) {
+        struct rpc_flight *f = c->flights[i];
+        if ((f->state == RPC_FLIGHT_QUEUED || f->state == RPC_FLIGHT_SENT) &&
+            f->deadline_ns < next_ns)
+            next_ns = f->deadline_ns;
+    }
+    rpc_timer_set(c, next_ns);
+    mutex_unlock(&c->lock);
+    rpc_flights_end(c, ended);
+}
+
+/* --- the connection --- */
+
+/* Gives queued calls to the connection when it has written what it had. */
+static void rpc_client_pump(struct rpc_conn *conn)
+{
+    struct rpc_client *c = conn->owner;
+
+    if (!conn->is_ready || conn->is_closed || conn->out != NULL)
+        return;
+    for (unsigned i = 0; i < RPC_BATCH_MAX && c->queue != NULL; i++) {
+        struct rpc_flight *f = c->queue;
+        c->queue = f->next;
+        if (c->queue == NULL)
+            c->queue_end = &c->queue;
+        f->state = RPC_FLIGHT_SENT;
+        rpc_conn_append(conn, f->block);
+        f->block = NULL;
+    }
+    rpc_conn_flush(conn);
+}
+
+static void rpc_client_ready(struct rpc_conn *conn)
+{
+    struct rpc_client *c = conn->owner;
+
+    c->reconnect_ms = RPC_RECONNECT_MS_MIN;
+    atomic_store_explicit(&c->is_connected, true, memory_order_relaxed);
+    rpc_client_pump(conn);
+}
+
+static bool rpc_client_message(struct rpc_conn *conn, const struct rpc_message *m)
+{
+    struct rpc_client *c = conn->owner;
+    uint32_t index = m->id & ((1u << c->index_bits) - 1);
     uint16_t word;
-    struct slice payload;
-    int rc = nng_aio_result(f->aio);
+    struct slice payload = SLICE_NONE;
 
-    if (rc != 0) {
-        rpc_flight_end(f, rpc_error_of_nng(rc), SLICE_NONE);
+    mutex_lock(&c->lock);
+    struct rpc_flight *f = index < c->flight_count ? c->flights[index] : NULL;
+    if (f == NULL || f->state != RPC_FLIGHT_SENT || f->id != m->id)
+        f = NULL; /* too late: nobody waits any more */
+    else
+        f->state = RPC_FLIGHT_ENDING;
+    mutex_unlock(&c->lock);
+    if (f != NULL) {
+        enum err e = rpc_frame_read(m->bytes, &word, &payload);
+        if (e == ERR_OK)
+            e = word < ERR_COUNT ? (enum err)word : ERR_INTERNAL;
+        rpc_flight_end(c, f, e, payload);
+    }
+    rpc_stream_consume(&conn->in);
+    return true;
+}
+
+static void rpc_client_rest(struct rpc_client *c)
+{
+    assert(mutex_is_mine(&c->lock));
+    if (c->is_closing)
+        return;
+    c->is_resting = true;
+    nng_sleep_aio(c->reconnect_ms, c->dial);
+    c->reconnect_ms =
+        c->reconnect_ms * 2 < RPC_RECONNECT_MS_MAX ? c->reconnect_ms * 2 : RPC_RECONNECT_MS_MAX;
+}
+
+static void rpc_client_ended(struct rpc_conn *conn)
+{
+    struct rpc_client *c = conn->owner;
+    struct rpc_flight *ended = NULL;
+
+    mutex_lock(&c->lock);
+    assert(c->conn == conn);
+    c->conn = NULL;
+    atomic_store_explicit(&c->is_connected, false, memory_order_relaxed);
+    rpc_sent_collect(c, INT64_MAX, c->is_closing ? ERR_CANCELED : ERR_UNAVAILABLE, &ended);
+    rpc_client_rest(c);
+    mutex_unlock(&c->lock);
+    rpc_flights_end(c, ended);
+}
+
+static void rpc_client_freed(void *owner)
+{
+    struct rpc_client *c = owner;
+
+    mutex_lock(&c->lock);
+    c->conn_count--;
+    (void)pthread_cond_broadcast(&c->quiet);
+    mutex_unlock(&c->lock);
+}
+
+/* The queue owns no block that is written: those of calls are the connection's own. */
+static void rpc_client_written(struct rpc_conn *conn, struct rpc_block *b)
+{
+    (void)conn;
+    rpc_block_free(b);
+}
+
+static const struct rpc_side rpc_client_side = {.own = RPC_SP_REQ,
+                                                .peer = RPC_SP_REP,
+                                                .ready = rpc_client_ready,
+                                                .message = rpc_client_message,
+                                                .written = rpc_client_written,
+                                                .drained = rpc_client_pump,
+                                                .ended = rpc_client_ended,
+                                                .freed = rpc_client_freed};
+
+static void rpc_client_connect(struct rpc_client *c, nng_stream *stream)
+{
+    enum err e =
+        rpc_conn_new(&rpc_client_side, c, &c->lock, stream, c->receive_bytes_max, &c->conn);
+
+    if (e != ERR_OK) {
+        c->conn = NULL;
+        rpc_client_rest(c);
         return;
     }
-    nng_msg *message = nng_aio_get_msg(f->aio);
-    nng_aio_set_msg(f->aio, NULL);
-    enum err e = rpc_frame_read(rpc_message_slice(message), &word, &payload);
-    if (e != ERR_OK)
-        rpc_flight_end(f, e, SLICE_NONE);
-    else
-        rpc_flight_end(f, word < ERR_COUNT ? (enum err)word : ERR_INTERNAL, payload);
-    nng_msg_free(message);
+    c->conn_count++;
+    rpc_conn_start(c->conn);
+    rpc_timer_set(c, rpc_conn_stall_ns(c->conn));
 }
 
-static void rpc_flight_on_aio(void *arg)
+static void rpc_client_on_dialed(void *arg)
 {
-    struct rpc_flight *f = arg;
+    struct rpc_client *c = arg;
+    bool is_good = nng_aio_result(c->dial) == 0;
 
-    if (f->is_sent)
-        rpc_flight_on_received(f);
-    else
-        rpc_flight_on_sent(f);
-}
-
-static void rpc_flight_free(struct rpc_flight *f)
-{
-    nng_aio_free(f->aio);
-    free(f);
-}
-
-static enum err rpc_flight_new(struct rpc_client *c, struct rpc_flight **ret)
-{
-    struct rpc_flight *f = calloc(1, sizeof *f);
-
-    if (f == NULL)
-        return ERR_NOMEM;
-    f->client = c;
-    int rc = nng_aio_alloc(&f->aio, rpc_flight_on_aio, f);
-    if (rc != 0) {
-        free(f);
-        return rpc_error_of_nng(rc);
+    mutex_lock(&c->lock);
+    nng_stream *stream = is_good && !c->is_resting ? nng_aio_get_output(c->dial, 0) : NULL;
+    if (c->is_closing) {
+        if (stream != NULL)
+            nng_stream_free(stream);
+    } else if (c->is_resting) {
+        c->is_resting = false;
+        nng_stream_dialer_dial(c->dialer, c->dial);
+    } else if (stream != NULL) {
+        rpc_client_connect(c, stream);
+    } else {
+        rpc_client_rest(c);
     }
-    rc = nng_ctx_open(&f->ctx, c->socket);
-    if (rc == 0)
-        rc = nng_ctx_set_ms(f->ctx, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
-    if (rc != 0) {
-        rpc_flight_free(f);
-        return rpc_error_of_nng(rc);
+    mutex_unlock(&c->lock);
+}
+
+bool rpc_client_is_connected(const struct rpc_client *c)
+{
+    return atomic_load_explicit(&c->is_connected, memory_order_relaxed);
+}
+
+/* --- calls begin --- */
+
+/* Takes a free flight or makes one; its place is `building` until the message is made. */
+static enum err rpc_flight_get(struct rpc_client *c, struct rpc_flight **ret)
+{
+    struct rpc_flight *f = c->free;
+
+    assert(mutex_is_mine(&c->lock));
+    if (c->is_closing)
+        return ERR_UNAVAILABLE;
+    if (f != NULL) {
+        c->free = f->next;
+    } else {
+        if (c->flight_count == c->flight_max)
+            return ERR_FULL;
+        f = calloc(1, sizeof *f);
+        if (f == NULL)
+            return ERR_NOMEM;
+        f->index = c->flight_count;
+        c->flights[c->flight_count++] = f;
     }
+    f->next = NULL;
+    f->state = RPC_FLIGHT_BUILDING;
+    f->id = RPC_ID_BIT | c->serial++ << c->index_bits | f->index;
+    c->building_count++;
     *ret = f;
     return ERR_OK;
 }
 
-/* A free flight or a new one.  The caller is inside the gate, so the client is not torn down meanwhile. */
-static enum err rpc_flight_get(struct rpc_client *c, struct rpc_flight **ret)
+/* The message is made, or could not be. */
+static enum err rpc_flight_launch(struct rpc_client *c, struct rpc_flight *f, enum err err)
 {
-    struct rpc_flight *f;
-
-    mutex_lock(&c->gate.lock);
-    f = c->free;
-    if (f != NULL)
-        c->free = f->next_free;
-    bool is_full = f == NULL && c->flight_count == c->flight_max;
-    unsigned index = c->flight_count;
-    if (f == NULL && !is_full)
-        c->flight_count++;
-    mutex_unlock(&c->gate.lock);
-    if (is_full)
-        return ERR_FULL;
-    if (f == NULL) {
-        /* A place that could not be filled stays empty: the client has one flight less. */
-        enum err e = rpc_flight_new(c, &f);
-        if (e != ERR_OK)
-            return e;
-        mutex_lock(&c->gate.lock);
-        assert(c->flights[index] == NULL);
-        c->flights[index] = f;
-        mutex_unlock(&c->gate.lock);
+    assert(mutex_is_mine(&c->lock));
+    c->building_count--;
+    if (c->is_closing) {
+        (void)pthread_cond_broadcast(&c->quiet);
+        err = err == ERR_OK ? ERR_UNAVAILABLE : err;
     }
-    f->next_free = NULL;
-    *ret = f;
+    if (err != ERR_OK) {
+        rpc_block_free(f->block);
+        f->block = NULL;
+        f->state = RPC_FLIGHT_FREE;
+        f->next = c->free;
+        c->free = f;
+        return err;
+    }
+    f->state = RPC_FLIGHT_QUEUED;
+    *c->queue_end = f;
+    c->queue_end = &f->next;
+    rpc_timer_set(c, f->deadline_ns);
+    if (c->conn != NULL)
+        rpc_client_pump(c->conn);
     return ERR_OK;
 }
 
@@ -185,36 +377,28 @@ enum err rpc_call(struct rpc_client *c, uint16_t method, const struct slice *par
     assert(done != NULL);
     assert(timeout_ns > 0);
     struct rpc_flight *f;
-    nng_msg *message;
     size_t bytes = RPC_HEADER_BYTES;
+    int64_t now_ns = rpc_now_ns();
 
     for (unsigned i = 0; i < part_count; i++) {
         if (parts[i].len > c->send_bytes_max || bytes > c->send_bytes_max - parts[i].len)
             return ERR_TOO_LARGE;
         bytes += parts[i].len;
     }
-    if (!rpc_gate_enter(&c->gate))
-        return ERR_UNAVAILABLE;
+    mutex_lock(&c->lock);
     enum err e = rpc_flight_get(c, &f);
+    mutex_unlock(&c->lock);
     if (e != ERR_OK)
-        goto out;
-    e = rpc_message_new(method, parts, part_count, &message);
-    if (e != ERR_OK) {
-        mutex_lock(&c->gate.lock);
-        f->next_free = c->free;
-        c->free = f;
-        mutex_unlock(&c->gate.lock);
-        goto out;
-    }
+        return e;
     f->done = done;
     f->arg = arg;
-    f->is_sent = false;
-    f->deadline_ns = rpc_now_ns() + timeout_ns;
-    nng_aio_set_timeout(f->aio, rpc_timeout_ms(timeout_ns));
-    nng_aio_set_msg(f->aio, message);
-    nng_ctx_send(f->ctx, f->aio);
-out:
-    rpc_gate_leave(&c->gate);
+    f->deadline_ns = timeout_ns < INT64_MAX - now_ns ? now_ns + timeout_ns : INT64_MAX - 1;
+    e = rpc_block_new(method, parts, part_count, &f->block);
+    if (e == ERR_OK)
+        rpc_block_set_id(f->block, f->id);
+    mutex_lock(&c->lock);
+    e = rpc_flight_launch(c, f, e);
+    mutex_unlock(&c->lock);
     return e;
 }
 
@@ -261,47 +445,32 @@ enum err rpc_call_wait(struct rpc_client *c, uint16_t method, struct slice paylo
     return e;
 }
 
-static void rpc_client_on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
+/* --- life --- */
+
+static int rpc_client_set_up(struct rpc_client *c, const char *url)
 {
-    struct rpc_client *c = arg;
-
-    (void)pipe;
-    if (event == NNG_PIPE_EV_ADD_POST)
-        atomic_fetch_add_explicit(&c->pipe_count, 1, memory_order_relaxed);
-    else if (event == NNG_PIPE_EV_REM_POST)
-        atomic_fetch_sub_explicit(&c->pipe_count, 1, memory_order_relaxed);
-}
-
-bool rpc_client_is_connected(const struct rpc_client *c)
-{
-    return atomic_load_explicit(&c->pipe_count, memory_order_relaxed) > 0;
-}
-
-static int rpc_client_set_up(struct rpc_client *c, const struct rpc_client_options *o)
-{
-    int rc = nng_socket_set_size(c->socket, NNG_OPT_RECVMAXSZ, o->receive_bytes_max);
+    int rc = nng_stream_dialer_alloc(&c->dialer, url);
 
     if (rc == 0)
-        rc = nng_socket_set_ms(c->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
+        rc = nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_NODELAY, true);
     if (rc == 0)
-        rc = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMINT, RPC_RECONNECT_MS_MIN);
+        rc = nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_KEEPALIVE, true);
     if (rc == 0)
-        rc = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMAXT, RPC_RECONNECT_MS_MAX);
+        rc = nng_aio_alloc(&c->dial, rpc_client_on_dialed, c);
     if (rc == 0)
-        rc = nng_socket_set_bool(c->socket, NNG_OPT_TCP_KEEPALIVE, true);
-    if (rc == 0)
-        rc = nng_pipe_notify(c->socket, NNG_PIPE_EV_ADD_POST, rpc_client_on_pipe, c);
-    if (rc == 0)
-        rc = nng_pipe_notify(c->socket, NNG_PIPE_EV_REM_POST, rpc_client_on_pipe, c);
-    if (rc == 0)
-        rc = nng_dial(c->socket, o->url, NULL, NNG_FLAG_NONBLOCK);
-    return rc;
+        rc = nng_aio_alloc(&c->timer, rpc_client_on_timer, c);
+    if (rc != 0)
+        return rc;
+    mutex_lock(&c->lock);
+    nng_stream_dialer_dial(c->dialer, c->dial);
+    mutex_unlock(&c->lock);
+    return 0;
 }
 
 enum err rpc_client_new(const struct rpc_client_options *o, struct rpc_client **ret)
 {
     assert(o->receive_bytes_max > 0);
-    assert(o->contexts > 0);
+    assert(o->contexts > 0 && o->contexts <= 1u << 20);
     struct rpc_client *c = calloc(1, sizeof *c);
 
     if (c == NULL)
@@ -312,15 +481,15 @@ enum err rpc_client_new(const struct rpc_client_options *o, struct rpc_client **
         return ERR_NOMEM;
     }
     c->flight_max = o->contexts;
+    while (1u << c->index_bits < c->flight_max)
+        c->index_bits++;
+    c->queue_end = &c->queue;
     c->send_bytes_max = o->send_bytes_max > 0 ? o->send_bytes_max : RPC_SEND_BYTES_MAX_DEFAULT;
-    int rc = nng_req0_open(&c->socket);
-    if (rc != 0) {
-        free(c->flights);
-        free(c);
-        return rpc_error_of_nng(rc);
-    }
-    rpc_gate_init(&c->gate);
-    rc = rpc_client_set_up(c, o);
+    c->receive_bytes_max = o->receive_bytes_max;
+    c->reconnect_ms = RPC_RECONNECT_MS_MIN;
+    mutex_init(&c->lock);
+    cond_init(&c->quiet);
+    int rc = rpc_client_set_up(c, o->url);
     if (rc != 0) {
         rpc_client_free(c);
         return rpc_error_of_nng(rc);
@@ -329,24 +498,45 @@ enum err rpc_client_new(const struct rpc_client_options *o, struct rpc_client **
     return ERR_OK;
 }
 
+/* After this no operation begins any more and none is under way. */
+static void rpc_client_stop(struct rpc_client *c)
+{
+    mutex_lock(&c->lock);
+    c->is_closing = true;
+    if (c->conn != NULL)
+        rpc_conn_close(c->conn);
+    while (c->conn_count > 0 || c->building_count > 0)
+        (void)cond_wait(&c->quiet, &c->lock, -1);
+    mutex_unlock(&c->lock);
+    if (c->dial != NULL)
+        nng_aio_stop(c->dial);
+    if (c->timer != NULL)
+        nng_aio_stop(c->timer);
+}
+
 void rpc_client_free(struct rpc_client *c)
 {
+    struct rpc_flight *ended = NULL;
+
     if (c == NULL)
         return;
-    rpc_gate_close(&c->gate);
-    /* No operation begins any more; stopping ends those under way with their callbacks, and waits for these. */
-    for (unsigned i = 0; i < c->flight_count; i++) {
-        if (c->flights[i] != NULL)
-            nng_aio_stop(c->flights[i]->aio);
+    rpc_client_stop(c);
+    mutex_lock(&c->lock);
+    rpc_queue_collect(c, INT64_MAX, ERR_CANCELED, &ended);
+    mutex_unlock(&c->lock);
+    rpc_flights_end(c, ended);
+    nng_aio_free(c->dial);
+    nng_aio_free(c->timer);
+    if (c->dialer != NULL) {
+        nng_stream_dialer_close(c->dialer);
+        nng_stream_dialer_free(c->dialer);
     }
     for (unsigned i = 0; i < c->flight_count; i++) {
-        if (c->flights[i] == NULL)
-            continue;
-        (void)nng_ctx_close(c->flights[i]->ctx);
-        rpc_flight_free(c->flights[i]);
+        assert(c->flights[i]->state == RPC_FLIGHT_FREE);
+        free(c->flights[i]);
     }
-    (void)nng_close(c->socket);
-    rpc_gate_release(&c->gate);
+    mutex_release(&c->lock);
+    (void)pthread_cond_destroy(&c->quiet);
     free(c->flights);
     free(c);
 }

@@ -3,153 +3,186 @@
 #include "common/net/rpc_internal.h"
 
 #include <assert.h>
-#include <nng/protocol/reqrep0/rep.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
-enum { RPC_REPLY_TIMEOUT_MS = 30000, RPC_TEXT_BYTES_MAX = 1024, RPC_URL_BYTES_MAX = 256 };
-
-#define RPC_LINGER_NS (50 * NS_PER_MS)
-
-enum rpc_req_state {
-    RPC_REQ_IDLE,
-    RPC_REQ_RECEIVING,
-    RPC_REQ_HANDLED, /* the handler owns it */
-    RPC_REQ_ANSWERING
+enum {
+    RPC_CONNECTIONS_MAX = 1024,
+    RPC_TICK_MS = 5000, /* how often connections that stand still are looked for */
+    RPC_ACCEPT_REST_MS = 100,
+    RPC_TEXT_BYTES_MAX = 1024,
+    RPC_URL_BYTES_MAX = 256
 };
 
-/* One context of the socket with the request it works on. */
+#define RPC_LINGER_NS      (10 * NS_PER_S) /* at the end, for answers that are being written */
+#define RPC_LINGER_STEP_NS (2 * NS_PER_S)  /* and for one in which nothing moves */
+
+enum rpc_req_state {
+    RPC_REQ_FREE,
+    RPC_REQ_HANDLED,  /* the handler owns it */
+    RPC_REQ_ANSWERING /* until its answer is written, or the connection is gone */
+};
+
+/* One context: a request that is worked on. */
 struct rpc_req {
-    struct rpc_server *server; /* shared: counted in server->ref_count while handled */
-    nng_ctx ctx;
-    nng_aio *aio;
-    nng_msg *message;
-    enum rpc_req_state state; /* under the gate's lock */
+    struct rpc_server *server; /* counted in server->ref_count while handled */
+    struct rpc_req *next_free;
+    struct rpc_conn *conn;    /* NULL: gone */
+    enum rpc_req_state state; /* these under the server's lock, the others the handler's */
+    uint32_t id;
     uint16_t method;
     struct slice payload;
+    uint8_t *body;           /* owns the payload */
+    struct rpc_block *spare; /* to say that there is no memory */
 };
 
 struct rpc_server {
-    struct rpc_gate gate; /* its lock also guards the states of reqs */
-    nng_socket socket;
-    bool has_socket;
-    struct rpc_req **reqs;
-    unsigned req_count;
+    struct mutex lock; /* the fields below, connections, the states of reqs */
+    pthread_cond_t quiet;
+    nng_stream_listener *listener;
+    nng_aio *accept, *tick;
+    bool is_closing, is_resting; /* resting: the accept aio sleeps after an error */
+    struct rpc_conn *conns, *waiting, *waiting_last;
+    unsigned conn_count;
+    struct rpc_req *reqs, *free;
+    unsigned req_count, ref_count, answering_count; /* refs: the owner, and each handled request */
     rpc_handler *handler;
     void *arg;
-    atomic_uint ref_count;        /* the owner, and each handled request */
-    atomic_llong linger_until_ns; /* by then the answers given to nng should be on the connection */
+    size_t receive_bytes_max;
     char url[RPC_URL_BYTES_MAX];
 };
 
-static void rpc_server_unref(struct rpc_server *s)
+static void rpc_server_release(struct rpc_server *s)
 {
-    if (atomic_fetch_sub_explicit(&s->ref_count, 1, memory_order_acq_rel) != 1)
-        return;
-    rpc_gate_release(&s->gate);
+    for (unsigned i = 0; i < s->req_count; i++) {
+        free(s->reqs[i].body);
+        free(s->reqs[i].spare);
+    }
+    free(s->reqs);
+    mutex_release(&s->lock);
+    (void)pthread_cond_destroy(&s->quiet);
     free(s);
 }
 
-static void rpc_req_set_state(struct rpc_req *r, enum rpc_req_state state)
+/* Gives up the lock. */
+static void rpc_server_unref(struct rpc_server *s)
 {
-    mutex_lock(&r->server->gate.lock);
-    r->state = state;
-    mutex_unlock(&r->server->gate.lock);
+    assert(s->ref_count > 0);
+    bool is_last = --s->ref_count == 0;
+    mutex_unlock(&s->lock);
+    if (is_last)
+        rpc_server_release(s);
 }
 
-/* Waits for the next request, unless the server is being torn down. */
-static void rpc_req_receive(struct rpc_req *r)
+/* --- contexts: free, or granted to the connection that waits longest --- */
+
+static void rpc_server_wait(struct rpc_server *s, struct rpc_conn *c)
+{
+    assert(!c->is_waiting);
+    c->is_waiting = true;
+    c->next_waiting = NULL;
+    if (s->waiting == NULL)
+        s->waiting = c;
+    else
+        s->waiting_last->next_waiting = c;
+    s->waiting_last = c;
+}
+
+static struct rpc_conn *rpc_server_next_waiting(struct rpc_server *s)
+{
+    struct rpc_conn *c = s->waiting;
+
+    if (c == NULL)
+        return NULL;
+    s->waiting = c->next_waiting;
+    c->next_waiting = NULL;
+    c->is_waiting = false;
+    return c;
+}
+
+static void rpc_server_forget_waiting(struct rpc_server *s, struct rpc_conn *gone)
+{
+    struct rpc_conn *c = s->waiting;
+
+    s->waiting = NULL;
+    for (struct rpc_conn *next; c != NULL; c = next) {
+        next = c->next_waiting;
+        c->is_waiting = false;
+        if (c != gone)
+            rpc_server_wait(s, c);
+    }
+}
+
+static void rpc_req_release(struct rpc_req *r)
 {
     struct rpc_server *s = r->server;
 
-    assert(r->message == NULL);
-    if (!rpc_gate_enter(&s->gate)) {
-        rpc_req_set_state(r, RPC_REQ_IDLE);
-        return;
+    assert(mutex_is_mine(&s->lock));
+    if (r->state == RPC_REQ_ANSWERING) {
+        s->answering_count--;
+        (void)pthread_cond_broadcast(&s->quiet);
     }
-    rpc_req_set_state(r, RPC_REQ_RECEIVING);
-    nng_aio_set_timeout(r->aio, NNG_DURATION_INFINITE);
-    nng_ctx_recv(r->ctx, r->aio);
-    rpc_gate_leave(&s->gate);
+    r->state = RPC_REQ_FREE;
+    r->conn = NULL;
+    struct rpc_conn *c = rpc_server_next_waiting(s);
+    if (c == NULL) {
+        r->next_free = s->free;
+        s->free = r;
+    } else {
+        c->granted = r;
+        if (!c->is_receiving)
+            rpc_conn_kick(c);
+    }
 }
 
-static void rpc_req_received(struct rpc_req *r)
-{
-    struct rpc_server *s = r->server;
+/* --- requests --- */
 
-    if (nng_aio_result(r->aio) != 0) {
-        /* Closed, or the kernel is out of something: rpc_req_receive knows which. */
-        if (nng_aio_result(r->aio) != NNG_ECLOSED && nng_aio_result(r->aio) != NNG_ECANCELED)
-            rpc_req_receive(r);
-        else
-            rpc_req_set_state(r, RPC_REQ_IDLE);
-        return;
+/* The context for a message of this connection, or NULL: it waits for one. */
+static struct rpc_req *rpc_server_get(struct rpc_server *s, struct rpc_conn *c)
+{
+    struct rpc_req *r = c->granted;
+
+    if (r != NULL) {
+        c->granted = NULL;
+        return r;
     }
-    r->message = nng_aio_get_msg(r->aio);
-    nng_aio_set_msg(r->aio, NULL);
-    enum err e = rpc_frame_read(rpc_message_slice(r->message), &r->method, &r->payload);
-    atomic_fetch_add_explicit(&s->ref_count, 1, memory_order_relaxed);
-    rpc_req_set_state(r, RPC_REQ_HANDLED);
-    if (e != ERR_OK)
-        rpc_reply(r, e, SLICE_LIT("damaged message or unknown version"));
+    r = s->free;
+    if (r != NULL)
+        s->free = r->next_free;
+    return r;
+}
+
+static bool rpc_server_message(struct rpc_conn *c, const struct rpc_message *m)
+{
+    struct rpc_server *s = c->owner;
+
+    mutex_lock(&s->lock);
+    if (s->is_closing || c->is_closed) {
+        mutex_unlock(&s->lock);
+        rpc_stream_consume(&c->in);
+        return true;
+    }
+    struct rpc_req *r = rpc_server_get(s, c);
+    if (r == NULL) {
+        rpc_server_wait(s, c);
+        rpc_conn_pause(c);
+        return false;
+    }
+    assert(r->state == RPC_REQ_FREE);
+    r->state = RPC_REQ_HANDLED;
+    r->conn = c;
+    s->ref_count++;
+    mutex_unlock(&s->lock);
+    r->id = m->id;
+    struct slice bytes = m->bytes;
+    r->body = rpc_stream_take(&c->in, m);
+    bytes.ptr = r->body;
+    if (r->body == NULL)
+        rpc_reply(r, ERR_NOMEM, SLICE_NONE);
+    else if (rpc_frame_read(bytes, &r->method, &r->payload) != ERR_OK)
+        rpc_reply(r, ERR_CORRUPT, SLICE_LIT("damaged message or unknown version"));
     else
         s->handler(s->arg, r);
-}
-
-static void rpc_req_answered(struct rpc_req *r)
-{
-    if (nng_aio_result(r->aio) != 0) {
-        /* nng took the message only if it sent it. */
-        nng_msg *message = nng_aio_get_msg(r->aio);
-        nng_aio_set_msg(r->aio, NULL);
-        if (message != NULL)
-            nng_msg_free(message);
-    }
-    rpc_req_receive(r);
-}
-
-static void rpc_req_on_aio(void *arg)
-{
-    struct rpc_req *r = arg;
-
-    mutex_lock(&r->server->gate.lock);
-    enum rpc_req_state state = r->state;
-    mutex_unlock(&r->server->gate.lock);
-    switch (state) {
-    case RPC_REQ_RECEIVING: rpc_req_received(r); break;
-    case RPC_REQ_ANSWERING: rpc_req_answered(r); break;
-    case RPC_REQ_IDLE:
-    case RPC_REQ_HANDLED: assert(!"an operation ended that was not begun"); break;
-    }
-}
-
-static void rpc_req_free(struct rpc_req *r)
-{
-    if (r == NULL)
-        return;
-    if (r->aio != NULL)
-        nng_aio_free(r->aio);
-    if (r->message != NULL)
-        nng_msg_free(r->message);
-    free(r);
-}
-
-static enum err rpc_req_new(struct rpc_server *s, struct rpc_req **ret)
-{
-    struct rpc_req *r = calloc(1, sizeof *r);
-
-    if (r == NULL)
-        return ERR_NOMEM;
-    r->server = s;
-    int rc = nng_aio_alloc(&r->aio, rpc_req_on_aio, r);
-    if (rc == 0)
-        rc = nng_ctx_open(&r->ctx, s->socket);
-    if (rc != 0) {
-        rpc_req_free(r);
-        return rpc_error_of_nng(rc);
-    }
-    *ret = r;
-    return ERR_OK;
+    return true;
 }
 
 uint16_t rpc_req_method(const struct rpc_req *r)
@@ -162,165 +195,266 @@ struct slice rpc_req_payload(const struct rpc_req *r)
     return r->payload;
 }
 
-/* The server went away while the request was handled: only the request itself is left. */
-static void rpc_req_drop(struct rpc_req *r)
-{
-    struct rpc_server *s = r->server;
-
-    assert(r->aio == NULL);
-    rpc_req_free(r);
-    rpc_server_unref(s);
-}
-
-/* Closing a socket throws away what nng has not yet written to the connection, and nothing tells when it has: answers get a moment, large
- * ones at 20 MB/s, none more than a second. */
-static void rpc_server_note_answer(struct rpc_server *s, size_t bytes)
-{
-    int64_t linger_ns = RPC_LINGER_NS + (int64_t)(bytes / 20000) * NS_PER_MS;
-    int64_t until_ns = clock_mono_ns(&clock_system) + (linger_ns < NS_PER_S ? linger_ns : NS_PER_S);
-    long long before = atomic_load_explicit(&s->linger_until_ns, memory_order_relaxed);
-
-    while (before < until_ns &&
-           !atomic_compare_exchange_weak_explicit(&s->linger_until_ns, &before, until_ns,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
-    }
-}
-
 void rpc_reply(struct rpc_req *r, enum err err, struct slice payload)
 {
     struct rpc_server *s = r->server;
-    nng_msg *answer = NULL;
+    struct rpc_block *answer;
 
     assert(r->state == RPC_REQ_HANDLED);
     assert((unsigned)err < ERR_COUNT);
     if (err != ERR_OK && payload.len > RPC_TEXT_BYTES_MAX)
         payload.len = RPC_TEXT_BYTES_MAX;
-    if (rpc_message_new((uint16_t)err, &payload, 1, &answer) != ERR_OK)
-        answer = NULL;
-    if (!rpc_gate_enter(&s->gate)) {
-        if (answer != NULL)
-            nng_msg_free(answer);
-        /* Whoever comes second of this and rpc_server_free frees the request. */
-        mutex_lock(&s->gate.lock);
-        bool is_orphan = r->aio == NULL;
-        r->state = RPC_REQ_IDLE;
-        mutex_unlock(&s->gate.lock);
-        if (is_orphan)
-            rpc_req_drop(r);
-        else
-            rpc_server_unref(s);
-        return;
-    }
-    nng_msg_free(r->message);
-    r->message = NULL;
+    if (rpc_block_new((uint16_t)err, &payload, 1, &answer) != ERR_OK)
+        answer = r->spare;
+    rpc_block_set_id(answer, r->id);
+    answer->req = r;
+    free(r->body); /* the payload of the answer may have been in it */
+    r->body = NULL;
     r->payload = SLICE_NONE;
-    if (answer == NULL) {
-        /* No memory to answer with: the caller sees a time-out, the context goes on. */
-        rpc_gate_leave(&s->gate);
-        rpc_req_receive(r);
+    mutex_lock(&s->lock);
+    if (s->is_closing || r->conn == NULL || r->conn->is_closed) {
+        rpc_block_free(answer);
+        rpc_req_release(r);
     } else {
-        rpc_req_set_state(r, RPC_REQ_ANSWERING);
-        rpc_server_note_answer(s, payload.len);
-        nng_aio_set_timeout(r->aio, RPC_REPLY_TIMEOUT_MS);
-        nng_aio_set_msg(r->aio, answer);
-        nng_ctx_send(r->ctx, r->aio);
-        rpc_gate_leave(&s->gate);
+        r->state = RPC_REQ_ANSWERING;
+        s->answering_count++;
+        rpc_conn_append(r->conn, answer);
+        rpc_conn_flush(r->conn);
     }
     rpc_server_unref(s);
 }
 
-static void rpc_server_linger(const struct rpc_server *s)
-{
-    int64_t rest_ns = atomic_load_explicit(&s->linger_until_ns, memory_order_relaxed) -
-                      clock_mono_ns(&clock_system);
-    struct timespec rest = {.tv_sec = rest_ns / NS_PER_S, .tv_nsec = rest_ns % NS_PER_S};
+/* --- connections --- */
 
-    if (rest_ns > 0)
-        (void)nanosleep(&rest, NULL);
+static void rpc_server_ready(struct rpc_conn *c)
+{
+    (void)c;
 }
 
-/* Stops every operation, then gives back what nng has; requests that are still handled stay until their reply. */
-static void rpc_server_close(struct rpc_server *s)
+static void rpc_server_written(struct rpc_conn *c, struct rpc_block *b)
 {
-    rpc_gate_close(&s->gate);
-    rpc_server_linger(s);
-    for (unsigned i = 0; i < s->req_count; i++)
-        nng_aio_stop(s->reqs[i]->aio);
+    (void)c;
+    rpc_req_release(b->req);
+    rpc_block_free(b);
+}
+
+static void rpc_server_drained(struct rpc_conn *c)
+{
+    (void)c;
+}
+
+static void rpc_server_ended(struct rpc_conn *c)
+{
+    struct rpc_server *s = c->owner;
+
+    mutex_lock(&s->lock);
+    *(c->prev == NULL ? &s->conns : &c->prev->next) = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    if (c->is_waiting)
+        rpc_server_forget_waiting(s, c);
+    if (c->granted != NULL)
+        rpc_req_release(c->granted);
     for (unsigned i = 0; i < s->req_count; i++) {
-        struct rpc_req *r = s->reqs[i];
-        (void)nng_ctx_close(r->ctx);
-        nng_aio_free(r->aio);
-        mutex_lock(&s->gate.lock);
-        r->aio = NULL;
-        bool is_handled = r->state == RPC_REQ_HANDLED;
-        mutex_unlock(&s->gate.lock);
-        if (!is_handled)
-            rpc_req_free(r);
+        struct rpc_req *r = &s->reqs[i];
+        if (r->conn != c)
+            continue;
+        r->conn = NULL;
+        if (r->state == RPC_REQ_ANSWERING)
+            rpc_req_release(r);
     }
-    free(s->reqs);
-    s->reqs = NULL;
-    if (s->has_socket)
-        (void)nng_close(s->socket);
+    mutex_unlock(&s->lock);
+}
+
+static void rpc_server_freed(void *owner)
+{
+    struct rpc_server *s = owner;
+
+    mutex_lock(&s->lock);
+    s->conn_count--;
+    (void)pthread_cond_broadcast(&s->quiet);
+    mutex_unlock(&s->lock);
+}
+
+static const struct rpc_side rpc_server_side = {.own = RPC_SP_REP,
+                                                .peer = RPC_SP_REQ,
+                                                .ready = rpc_server_ready,
+                                                .message = rpc_server_message,
+                                                .written = rpc_server_written,
+                                                .drained = rpc_server_drained,
+                                                .ended = rpc_server_ended,
+                                                .freed = rpc_server_freed};
+
+static void rpc_server_take_in(struct rpc_server *s, nng_stream *stream)
+{
+    struct rpc_conn *c;
+
+    if (s->is_closing || s->conn_count == RPC_CONNECTIONS_MAX) {
+        nng_stream_free(stream);
+        return;
+    }
+    if (rpc_conn_new(&rpc_server_side, s, &s->lock, stream, s->receive_bytes_max, &c) != ERR_OK)
+        return;
+    c->next = s->conns;
+    if (c->next != NULL)
+        c->next->prev = c;
+    s->conns = c;
+    s->conn_count++;
+    rpc_conn_start(c);
+}
+
+static void rpc_server_on_accepted(void *arg)
+{
+    struct rpc_server *s = arg;
+    int rc = nng_aio_result(s->accept);
+    bool was_resting;
+
+    mutex_lock(&s->lock);
+    was_resting = s->is_resting;
+    s->is_resting = false;
+    if (rc == 0 && !was_resting)
+        rpc_server_take_in(s, nng_aio_get_output(s->accept, 0));
+    if (!s->is_closing) {
+        if (rc != 0 && !was_resting) {
+            /* Out of descriptors, perhaps: the next attempt would fail at once. */
+            s->is_resting = true;
+            nng_sleep_aio(RPC_ACCEPT_REST_MS, s->accept);
+        } else {
+            nng_stream_listener_accept(s->listener, s->accept);
+        }
+    }
+    mutex_unlock(&s->lock);
+}
+
+static void rpc_server_on_tick(void *arg)
+{
+    struct rpc_server *s = arg;
+    int64_t now_ns = rpc_now_ns();
+
+    mutex_lock(&s->lock);
+    for (struct rpc_conn *c = s->conns; c != NULL; c = c->next) {
+        if (rpc_conn_stall_ns(c) <= now_ns)
+            rpc_conn_close(c);
+    }
+    if (!s->is_closing)
+        nng_sleep_aio(RPC_TICK_MS, s->tick);
+    mutex_unlock(&s->lock);
+}
+
+/* --- life --- */
+
+/* Waits until the answers given are written.  What still comes in is read and thrown away: a connection closed with unread bytes is reset, and takes with it
+ * what it has written. */
+static void rpc_server_linger(struct rpc_server *s)
+{
+    int64_t begun_ns = rpc_now_ns();
+
+    for (struct rpc_conn *c; (c = rpc_server_next_waiting(s)) != NULL;) {
+        if (!c->is_receiving)
+            rpc_conn_kick(c);
+    }
+    while (s->answering_count > 0) {
+        int64_t until_ns = 0, now_ns = rpc_now_ns();
+        for (struct rpc_conn *c = s->conns; c != NULL; c = c->next) {
+            if (c->is_sending && c->sent_ns + RPC_LINGER_STEP_NS > until_ns)
+                until_ns = c->sent_ns + RPC_LINGER_STEP_NS;
+        }
+        if (until_ns > begun_ns + RPC_LINGER_NS)
+            until_ns = begun_ns + RPC_LINGER_NS;
+        if (until_ns <= now_ns)
+            return;
+        (void)cond_wait(&s->quiet, &s->lock, until_ns - now_ns);
+    }
 }
 
 void rpc_server_free(struct rpc_server *s)
 {
     if (s == NULL)
         return;
-    rpc_server_close(s);
+    mutex_lock(&s->lock);
+    s->is_closing = true;
+    if (s->listener != NULL)
+        nng_stream_listener_close(s->listener);
+    rpc_server_linger(s);
+    for (struct rpc_conn *c = s->conns; c != NULL; c = c->next)
+        rpc_conn_close(c);
+    while (s->conn_count > 0)
+        (void)cond_wait(&s->quiet, &s->lock, -1);
+    mutex_unlock(&s->lock);
+    if (s->accept != NULL)
+        nng_aio_stop(s->accept);
+    if (s->tick != NULL)
+        nng_aio_stop(s->tick);
+    nng_aio_free(s->accept);
+    nng_aio_free(s->tick);
+    if (s->listener != NULL)
+        nng_stream_listener_free(s->listener);
+    mutex_lock(&s->lock);
     rpc_server_unref(s);
 }
 
-static enum err rpc_server_listen(struct rpc_server *s, const struct rpc_server_options *o,
+static enum err rpc_server_listen(struct rpc_server *s, const char *url,
                                   struct err_detail *reterr_detail)
 {
-    nng_listener listener;
     int port = 0;
-    int rc = nng_listen(s->socket, o->url, &listener, 0);
+    int rc = nng_stream_listener_alloc(&s->listener, url);
 
+    if (rc == 0)
+        rc = nng_stream_listener_set_bool(s->listener, NNG_OPT_TCP_NODELAY, true);
+    if (rc == 0)
+        rc = nng_stream_listener_set_bool(s->listener, NNG_OPT_TCP_KEEPALIVE, true);
+    if (rc == 0)
+        rc = nng_stream_listener_listen(s->listener);
     if (rc != 0) {
         enum err e = rpc_error_of_nng(rc);
         return err_detail_set(reterr_detail, e == ERR_UNAVAILABLE ? ERR_INVALID : e,
-                              "can not listen on %s: %s", o->url, nng_strerror(rc));
+                              "can not listen on %s: %s", url, nng_strerror(rc));
     }
-    const char *last_colon = strrchr(o->url, ':');
+    const char *last_colon = strrchr(url, ':');
     assert(last_colon != NULL);
     if (strcmp(last_colon, ":0") != 0) {
-        (void)snprintf(s->url, sizeof s->url, "%s", o->url);
+        (void)snprintf(s->url, sizeof s->url, "%s", url);
         return ERR_OK;
     }
-    rc = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port);
+    rc = nng_stream_listener_get_int(s->listener, NNG_OPT_TCP_BOUND_PORT, &port);
     if (rc != 0)
-        return err_detail_set(reterr_detail, rpc_error_of_nng(rc), "no port for %s: %s", o->url,
+        return err_detail_set(reterr_detail, rpc_error_of_nng(rc), "no port for %s: %s", url,
                               nng_strerror(rc));
-    (void)snprintf(s->url, sizeof s->url, "%.*s:%d", (int)(last_colon - o->url), o->url, port);
+    (void)snprintf(s->url, sizeof s->url, "%.*s:%d", (int)(last_colon - url), url, port);
+    return ERR_OK;
+}
+
+static enum err rpc_server_make_reqs(struct rpc_server *s, unsigned contexts)
+{
+    s->reqs = calloc(contexts, sizeof *s->reqs);
+    if (s->reqs == NULL)
+        return ERR_NOMEM;
+    for (; s->req_count < contexts; s->req_count++) {
+        struct rpc_req *r = &s->reqs[s->req_count];
+        enum err e = rpc_block_new(ERR_NOMEM, NULL, 0, &r->spare);
+        if (e != ERR_OK)
+            return e;
+        r->spare->is_kept = true;
+        r->server = s;
+        r->next_free = s->free;
+        s->free = r;
+    }
     return ERR_OK;
 }
 
 static enum err rpc_server_open(struct rpc_server *s, const struct rpc_server_options *o,
                                 struct err_detail *reterr_detail)
 {
-    int rc = nng_rep0_open(&s->socket);
+    enum err e = rpc_server_make_reqs(s, o->contexts);
 
-    if (rc != 0)
-        return err_detail_set(reterr_detail, rpc_error_of_nng(rc), "can not open a socket: %s",
-                              nng_strerror(rc));
-    s->has_socket = true;
-    rc = nng_socket_set_size(s->socket, NNG_OPT_RECVMAXSZ, o->receive_bytes_max);
+    if (e == ERR_OK)
+        e = rpc_server_listen(s, o->url, reterr_detail);
+    if (e != ERR_OK)
+        return e;
+    int rc = nng_aio_alloc(&s->accept, rpc_server_on_accepted, s);
     if (rc == 0)
-        rc = nng_socket_set_bool(s->socket, NNG_OPT_TCP_KEEPALIVE, true);
-    if (rc != 0)
-        return err_detail_set(reterr_detail, rpc_error_of_nng(rc), "can not set up a socket: %s",
-                              nng_strerror(rc));
-    s->reqs = calloc(o->contexts, sizeof(struct rpc_req *));
-    if (s->reqs == NULL)
-        return ERR_NOMEM;
-    for (; s->req_count < o->contexts; s->req_count++) {
-        enum err e = rpc_req_new(s, &s->reqs[s->req_count]);
-        if (e != ERR_OK)
-            return e;
-    }
-    return rpc_server_listen(s, o, reterr_detail);
+        rc = nng_aio_alloc(&s->tick, rpc_server_on_tick, s);
+    return rpc_error_of_nng(rc);
 }
 
 enum err rpc_server_new(const struct rpc_server_options *o, struct rpc_server **ret,
@@ -337,18 +471,21 @@ enum err rpc_server_new(const struct rpc_server_options *o, struct rpc_server **
     struct rpc_server *s = calloc(1, sizeof *s);
     if (s == NULL)
         return ERR_NOMEM;
-    rpc_gate_init(&s->gate);
-    atomic_init(&s->ref_count, 1);
-    atomic_init(&s->linger_until_ns, 0);
+    mutex_init(&s->lock);
+    cond_init(&s->quiet);
+    s->ref_count = 1;
     s->handler = o->handler;
     s->arg = o->arg;
+    s->receive_bytes_max = o->receive_bytes_max;
     enum err e = rpc_server_open(s, o, reterr_detail);
     if (e != ERR_OK) {
         rpc_server_free(s);
         return e;
     }
-    for (unsigned i = 0; i < s->req_count; i++)
-        rpc_req_receive(s->reqs[i]);
+    mutex_lock(&s->lock);
+    nng_stream_listener_accept(s->listener, s->accept);
+    nng_sleep_aio(RPC_TICK_MS, s->tick);
+    mutex_unlock(&s->lock);
     *ret = s;
     return ERR_OK;
 }

@@ -90,7 +90,6 @@ class Process:
         # Under strace there is no leak detection (one tracer a process); preloaded libraries may come before the sanitizer's.
         leaks = 0 if self.wrap else 1
         env = {**os.environ, "ASAN_OPTIONS": f"detect_leaks={leaks}:abort_on_error=0:verify_asan_link_order=0",
-               "LSAN_OPTIONS": f"suppressions={ROOT}/tests/lib/lsan.supp:print_suppressions=0",
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", **self.env}
         log = open(self.log_path, "ab")
         self.started = time.monotonic()
