@@ -142,13 +142,8 @@ WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(O)/tests/unit/%: $(O)/tests/unit/%.c.o $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a
 	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $< $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a -lcmocka $(LIBS)
 
-# In the fault tests our own allocations fail; nng's go on (it does not stand it when they fail).
-$(O)/libnng_steady.a:
-	@mkdir -p $(dir $@)
-	$(Q)objcopy --redefine-sym malloc=__real_malloc --redefine-sym calloc=__real_calloc $$($(CC) -print-file-name=libnng.a) $@
-
-$(O)/tests/fault/%: $(O)/tests/fault/%.c.o $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a $(O)/libnng_steady.a
-	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) $(WRAP) -o $@ $< $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a -lcmocka $(subst -l:libnng.a,$(O)/libnng_steady.a,$(LIBS))
+$(O)/tests/fault/%: $(O)/tests/fault/%.c.o $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a
+	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) $(WRAP) -o $@ $< $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a -lcmocka $(LIBS)
 
 $(O)/tests/bench/%: $(O)/tests/bench/%.c.o $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a
 	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $< $(TEST_LIB) $(ROOM_LIBS) $(O)/libcommon.a -lcmocka $(LIBS)
