@@ -6,6 +6,7 @@
 
 enum method { METHOD_CONST = 0, METHOD_PACKED = 1, METHOD_DELTA = 2, METHOD_RUNS = 3 };
 enum { DOUBLE_RAW = 0, DOUBLE_DECIMAL = 1, DECIMAL_PLACES_MAX = 9 };
+enum { PLANS_KEPT = 16 }; /* vectors of an ordinary row group */
 
 static unsigned bits_of(uint64_t v)
 {
@@ -74,10 +75,8 @@ static size_t packed_bytes(uint32_t n, unsigned width)
     return ((size_t)n * width + 7) / 8;
 }
 
-static void put_vector(struct buf *out, const uint64_t *v, uint32_t n)
+static void put_vector(struct buf *out, const uint64_t *v, uint32_t n, struct plan p)
 {
-    size_t estimate;
-    struct plan p = plan_vector(v, n, &estimate);
     buf_append_varint(out, p.base);
     buf_append_byte(out, (uint8_t)p.width);
     buf_append_varint(out, p.exceptions);
@@ -201,12 +200,20 @@ static enum err get_vector(struct reader *r, uint32_t n, uint64_t *ret)
 static uint64_t common_divisor(const uint64_t *v, uint32_t n)
 {
     uint64_t d = 0;
-    for (uint32_t i = 0; i < n && d != 1; i++)
+    for (uint32_t i = 0; i < n && d != 1; i++) {
+        if (d != 0 && v[i] % d == 0) /* nearly always, once a few values were seen */
+            continue;
         for (uint64_t a = v[i], b; a != 0; a = b) {
             b = d % a;
             d = a;
         }
+    }
     return d == 0 ? 1 : d;
+}
+
+static bool all_equal(const uint64_t *v, uint32_t n)
+{
+    return memcmp(v, v + 1, (n - 1) * sizeof *v) == 0;
 }
 
 /* Deltas of a vector's values, the first against `before`. */
@@ -218,36 +225,39 @@ static void deltas(const uint64_t *v, uint32_t n, uint64_t before, uint64_t *ret
     }
 }
 
+/* What each method takes, and the plans behind that: the first PLANS_KEPT vectors are not planned twice. */
 struct costs {
     size_t packed, delta, runs;
-    bool is_const;
+    struct plan packed_plans[PLANS_KEPT], delta_plans[PLANS_KEPT];
 };
 
-static struct costs measure(const uint64_t *v, uint32_t n, uint64_t divisor)
+static void measure(const uint64_t *v, uint32_t n, uint64_t divisor, struct costs *c)
 {
-    struct costs c = {.is_const = true};
     uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0, run = 0;
+    c->packed = c->delta = c->runs = 0;
     for (uint32_t from = 0; from < n; from += PAGE_VECTOR) {
         uint32_t m = n - from < PAGE_VECTOR ? n - from : PAGE_VECTOR;
         size_t bytes;
         for (uint32_t i = 0; i < m; i++)
             scaled[i] = divisor == 1 ? v[from + i] : v[from + i] / divisor;
-        (void)plan_vector(scaled, m, &bytes);
-        c.packed += bytes;
+        struct plan packed_plan = plan_vector(scaled, m, &bytes);
+        c->packed += bytes;
         deltas(scaled, m, before, delta);
-        (void)plan_vector(delta, m, &bytes);
-        c.delta += bytes;
+        struct plan delta_plan = plan_vector(delta, m, &bytes);
+        c->delta += bytes;
+        if (from / PAGE_VECTOR < PLANS_KEPT) {
+            c->packed_plans[from / PAGE_VECTOR] = packed_plan;
+            c->delta_plans[from / PAGE_VECTOR] = delta_plan;
+        }
         before = scaled[m - 1];
         for (uint32_t i = 0; i < m; i++, run++) {
             if (from + i == 0 || v[from + i] == v[from + i - 1])
                 continue;
-            c.is_const = false;
-            c.runs += varint_bytes(v[from + i - 1]) + varint_bytes(run);
+            c->runs += varint_bytes(v[from + i - 1]) + varint_bytes(run);
             run = 0;
         }
     }
-    c.runs += varint_bytes(v[n - 1]) + varint_bytes(run);
-    return c;
+    c->runs += varint_bytes(v[n - 1]) + varint_bytes(run);
 }
 
 static void put_runs(struct buf *out, const uint64_t *v, uint32_t n)
@@ -260,35 +270,46 @@ static void put_runs(struct buf *out, const uint64_t *v, uint32_t n)
     }
 }
 
+static void put_vectors(struct buf *out, const uint64_t *values, uint32_t count, uint64_t divisor,
+                        bool is_delta, const struct plan *plans)
+{
+    uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0;
+    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
+        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        size_t bytes;
+        for (uint32_t i = 0; i < m; i++)
+            scaled[i] = divisor == 1 ? values[from + i] : values[from + i] / divisor;
+        if (is_delta)
+            deltas(scaled, m, before, delta);
+        before = scaled[m - 1];
+        const uint64_t *v = is_delta ? delta : scaled;
+        put_vector(out, v, m,
+                   from / PAGE_VECTOR < PLANS_KEPT ? plans[from / PAGE_VECTOR]
+                                                   : plan_vector(v, m, &bytes));
+    }
+}
+
 void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count)
 {
     if (count == 0)
         return;
-    uint64_t divisor = common_divisor(values, count);
-    struct costs c = measure(values, count, divisor);
-    if (c.is_const) {
+    if (all_equal(values, count)) {
         buf_append_byte(out, METHOD_CONST);
         buf_append_varint(out, values[0]);
         return;
     }
+    uint64_t divisor = common_divisor(values, count);
+    struct costs c;
+    measure(values, count, divisor, &c);
     if (c.runs < c.packed && c.runs < c.delta) {
         buf_append_byte(out, METHOD_RUNS);
         put_runs(out, values, count);
         return;
     }
     bool is_delta = c.delta < c.packed;
-    uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0;
     buf_append_byte(out, is_delta ? METHOD_DELTA : METHOD_PACKED);
     buf_append_varint(out, divisor);
-    for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
-        uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
-        for (uint32_t i = 0; i < m; i++)
-            scaled[i] = divisor == 1 ? values[from + i] : values[from + i] / divisor;
-        if (is_delta)
-            deltas(scaled, m, before, delta);
-        before = scaled[m - 1];
-        put_vector(out, is_delta ? delta : scaled, m);
-    }
+    put_vectors(out, values, count, divisor, is_delta, is_delta ? c.delta_plans : c.packed_plans);
 }
 
 static enum err get_packed(struct reader *r, uint32_t count, bool is_delta, uint64_t *ret)

@@ -35,14 +35,23 @@ struct split {
 
 /* --- splitting --- */
 
+enum byte_class { PLAIN, MARK, LETTER, DIGIT }; /* LETTER: a to f */
+
+static const uint8_t classes[256] = {
+    [MARK_NUMBER] = MARK, [MARK_PADDED] = MARK, [MARK_HEX] = MARK, [MARK_UUID] = MARK,
+    ['0'] = DIGIT,        ['1'] = DIGIT,        ['2'] = DIGIT,     ['3'] = DIGIT,
+    ['4'] = DIGIT,        ['5'] = DIGIT,        ['6'] = DIGIT,     ['7'] = DIGIT,
+    ['8'] = DIGIT,        ['9'] = DIGIT,        ['a'] = LETTER,    ['b'] = LETTER,
+    ['c'] = LETTER,       ['d'] = LETTER,       ['e'] = LETTER,    ['f'] = LETTER};
+
 static bool is_digit(uint8_t c)
 {
-    return c >= '0' && c <= '9';
+    return classes[c] == DIGIT;
 }
 
 static bool is_hex(uint8_t c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'f');
+    return classes[c] >= LETTER;
 }
 
 static size_t hex_run(struct slice s, size_t at, bool *ret_is_id)
@@ -54,12 +63,13 @@ static size_t hex_run(struct slice s, size_t at, bool *ret_is_id)
     return n;
 }
 
+/* Eight digits stand at `at`. */
 static bool is_uuid(struct slice s, size_t at)
 {
     if (s.len - at < UUID_LEN || (s.len - at > UUID_LEN && is_hex(s.ptr[at + UUID_LEN])))
         return false;
-    for (size_t i = 0; i < UUID_LEN; i++) {
-        bool is_dash = i == 8 || i == 13 || i == 18 || i == 23;
+    for (size_t i = HEX_MIN; i < UUID_LEN; i++) {
+        bool is_dash = i == HEX_MIN || i == 13 || i == 18 || i == 23;
         if (is_dash ? s.ptr[at + i] != '-' : !is_hex(s.ptr[at + i]))
             return false;
     }
@@ -70,15 +80,15 @@ static bool is_uuid(struct slice s, size_t at)
 static size_t split_slot(struct split *to, struct slice s, size_t at, bool is_run_begin)
 {
     struct slot slot = {.hex = s.ptr + at};
-    size_t n = 0;
     bool is_id = false;
     if (to->slot_count == SLOTS_MAX)
         return 0;
-    if (is_run_begin && is_uuid(s, at)) {
+    size_t n = is_run_begin ? hex_run(s, at, &is_id) : 0;
+    if (n == HEX_MIN && is_uuid(s, at)) {
         slot.mark = MARK_UUID;
         n = UUID_LEN;
         slot.width = UUID_LEN;
-    } else if (is_run_begin && (n = hex_run(s, at, &is_id)) != 0 && is_id) {
+    } else if (is_id) {
         slot.mark = MARK_HEX;
         slot.width = (uint8_t)n;
     } else if (is_digit(s.ptr[at])) {
@@ -105,13 +115,22 @@ static bool split(struct slice s, struct split *to)
     if (s.len > SPLIT_MAX)
         return false;
     for (size_t at = 0; at < s.len;) {
-        uint8_t c = s.ptr[at];
-        if (c != 0 && c < MARK_END)
+        uint8_t *skeleton = to->skeleton + to->len; /* the plain run first: most of all bytes */
+        size_t n = 0;
+        for (; at + n < s.len && classes[s.ptr[at + n]] == PLAIN; n++)
+            skeleton[n] = s.ptr[at + n];
+        to->len += n;
+        at += n;
+        was_hex = was_hex && n == 0;
+        if (at == s.len)
+            break;
+        uint8_t class = classes[s.ptr[at]];
+        if (class == MARK)
             return false;
-        size_t n = is_hex(c) ? split_slot(to, s, at, !was_hex) : 0;
-        was_hex = is_hex(c);
+        n = class == DIGIT || !was_hex ? split_slot(to, s, at, !was_hex) : 0;
+        was_hex = true;
         if (n == 0) {
-            to->skeleton[to->len++] = c;
+            to->skeleton[to->len++] = s.ptr[at];
             n = 1;
         }
         at += n;
