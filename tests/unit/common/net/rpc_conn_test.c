@@ -364,7 +364,8 @@ static void test_peer_that_does_not_read(void **state)
 
     assert_non_null(out);
     serve(&s, 2);
-    int fd = connect_to(rpc_server_url(s.rpc));
+    int fd = connect_to(rpc_server_url(s.rpc)), small = 64 << 10;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
     write_all(fd, hello_req, sizeof hello_req);
     size_t len = message(out, 1, METHOD_ECHO, (struct slice){out + 32, PAYLOAD});
     for (unsigned i = 0; i < 2; i++)
