@@ -28,9 +28,8 @@ static enum err op_tenants(struct backend *b, backend_name_fn *fn, void *arg)
 
 static enum err op_blocks(struct backend *b, const char *tenant, backend_name_fn *fn, void *arg)
 {
-    return bucket_manifests_is_tenant(tenant)
-               ? bucket_manifests_blocks(bucket_of(b), tenant, fn, arg)
-               : ERR_INVALID;
+    return bucket_names_is_tenant(tenant) ? bucket_manifests_blocks(bucket_of(b), tenant, fn, arg)
+                                          : ERR_INVALID;
 }
 
 static enum err op_read_meta(struct backend *backend, const char *tenant, const char *id,
@@ -39,10 +38,10 @@ static enum err op_read_meta(struct backend *backend, const char *tenant, const 
     struct backend_bucket *b = bucket_of(backend);
     char key[BUCKET_KEY_BYTES_MAX];
     uint32_t tail;
-    enum err e = bucket_manifests_key(tenant, id, META_NAME, key);
+    enum err e = bucket_names_key(tenant, id, META_NAME, key);
 
     if (e == ERR_OK)
-        e = bucket_manifests_meta(b, tenant, id, ret, &tail);
+        e = bucket_views_meta(b, tenant, id, ret, &tail);
     return e == ERR_NOT_FOUND ? b->o.bucket->ops->get_all(b->o.bucket, key, ret) : e;
 }
 
@@ -56,11 +55,11 @@ static enum err op_open(struct backend *backend, const char *tenant, const char 
     uint32_t tail = 0;
     struct buf json;
     uint64_t bytes = 0;
-    enum err e = bucket_manifests_key(tenant, id, DATA_NAME, key);
+    enum err e = bucket_names_key(tenant, id, DATA_NAME, key);
 
     buf_init(&json, META_BYTES_MAX);
     if (e == ERR_OK)
-        e = bucket_manifests_meta(b, tenant, id, &json, &tail);
+        e = bucket_views_meta(b, tenant, id, &json, &tail);
     if (e == ERR_OK && block_meta_from_json(buf_slice(&json), &meta, NULL) == ERR_OK)
         bytes = meta.bytes;
     buf_release(&json);
@@ -91,12 +90,12 @@ static enum err put_block(struct backend_bucket *b, const char *tenant, const ch
 {
     struct bucket *to = b->o.bucket;
     char key[BUCKET_KEY_BYTES_MAX];
-    enum err e = bucket_manifests_key(tenant, id, DATA_NAME, key);
+    enum err e = bucket_names_key(tenant, id, DATA_NAME, key);
 
     if (e == ERR_OK)
         e = to->ops->put_file(to, key, data_path);
     if (e == ERR_OK)
-        e = bucket_manifests_key(tenant, id, META_NAME, key);
+        e = bucket_names_key(tenant, id, META_NAME, key);
     return e == ERR_OK ? to->ops->put(to, key, meta_json) : e;
 }
 
@@ -114,16 +113,16 @@ static enum err op_replace(struct backend *backend, const char *tenant, const ch
 
     if (b->o.writer == NULL)
         return ERR_FORBIDDEN;
-    if (!bucket_manifests_is_tenant(tenant) || !bucket_manifests_is_id(id))
+    if (!bucket_names_is_tenant(tenant) || !bucket_names_is_id(id))
         return ERR_INVALID;
     (void)snprintf(entry.id, sizeof entry.id, "%s", id);
     mutex_lock(&b->writing);
-    enum err e = bucket_manifests_take_up(b);
+    enum err e = bucket_changes_take_up(b);
     mutex_unlock(&b->writing);
     if (e == ERR_OK)
         e = put_block(b, tenant, id, data_path, meta_json);
     if (e == ERR_OK)
-        e = bucket_manifests_change(b, tenant, &change);
+        e = bucket_changes_write(b, tenant, &change);
     if (e == ERR_OK)
         (void)unlink(data_path); /* a leftover is only waste */
     return e;
@@ -138,7 +137,7 @@ static enum err op_publish(struct backend *b, const char *tenant, const char *id
 static enum err op_replaced(struct backend *b, const char *tenant, backend_replaced_fn *fn,
                             void *arg)
 {
-    return bucket_manifests_is_tenant(tenant)
+    return bucket_names_is_tenant(tenant)
                ? bucket_manifests_gone(bucket_of(b), tenant, MANIFEST_REPLACED, fn, arg)
                : ERR_INVALID;
 }
@@ -153,21 +152,21 @@ static enum err op_remove(struct backend *backend, const char *tenant, const cha
 
     if (b->o.writer == NULL)
         return ERR_FORBIDDEN;
-    enum err e = bucket_manifests_key(tenant, id, META_NAME, key);
+    enum err e = bucket_names_key(tenant, id, META_NAME, key);
     if (e != ERR_OK)
         return e;
-    if (bucket_manifests_is_removed(b, tenant, id)) { /* what may be left of it goes too */
-        e = bucket_manifests_delete(b, tenant, id);
+    if (bucket_views_is_removed(b, tenant, id)) { /* what may be left of it goes too */
+        e = bucket_changes_delete(b, tenant, id);
         return e == ERR_OK ? ERR_NOT_FOUND : e;
     }
     buf_init(&json, META_BYTES_MAX);
-    e = bucket_manifests_meta(b, tenant, id, &json, &tail);
+    e = bucket_views_meta(b, tenant, id, &json, &tail);
     if (e == ERR_NOT_FOUND) /* replaced, or in no manifest */
         e = b->o.bucket->ops->get_all(b->o.bucket, key, &json);
     buf_release(&json);
     if (e == ERR_OK)
-        e = bucket_manifests_change(b, tenant, &change);
-    return e == ERR_OK ? bucket_manifests_delete(b, tenant, id) : e;
+        e = bucket_changes_write(b, tenant, &change);
+    return e == ERR_OK ? bucket_changes_delete(b, tenant, id) : e;
 }
 
 /* Its objects stay where they are: no manifest shows them, and none forgets that. */
@@ -180,13 +179,13 @@ static enum err op_quarantine(struct backend *backend, const char *tenant, const
 
     if (b->o.writer == NULL)
         return ERR_FORBIDDEN;
-    enum err e = bucket_manifests_key(tenant, id, "why.txt", key);
+    enum err e = bucket_names_key(tenant, id, "why.txt", key);
     if (e != ERR_OK)
         return e;
     if ((size_t)snprintf(note, sizeof note, QUARANTINE_PREFIX "%s", key) >= sizeof note)
         return ERR_TOO_LARGE;
     e = b->o.bucket->ops->put(b->o.bucket, note, slice_str(why));
-    return e == ERR_OK ? bucket_manifests_change(b, tenant, &change) : e;
+    return e == ERR_OK ? bucket_changes_write(b, tenant, &change) : e;
 }
 
 static void op_free(struct backend *backend)
@@ -195,7 +194,8 @@ static void op_free(struct backend *backend)
 
     workers_free(b->loaders);
     range_cache_free(b->cache);
-    bucket_manifests_free(b);
+    bucket_views_free(b);
+    bucket_strays_free(b);
     mutex_release(&b->lock);
     mutex_release(&b->reading);
     mutex_release(&b->writing);

@@ -1,5 +1,6 @@
 /*
- * backend_bucket_priv.h - the inside of backend_bucket: which blocks there are (bucket_manifests.c), and their bytes (bucket_object.c).
+ * backend_bucket_priv.h - the inside of backend_bucket: which blocks there are (bucket_manifests.c; from the manifests in bucket_views.c and the strays in
+ * bucket_strays.c), our own manifests (bucket_changes.c), and the bytes of blocks (bucket_object.c).
  */
 #ifndef VIVACE_OBJSTORE_BACKEND_BUCKET_PRIV_H
 #define VIVACE_OBJSTORE_BACKEND_BUCKET_PRIV_H
@@ -9,6 +10,7 @@
 #include "common/objstore/manifest.h"
 #include "common/objstore/range_cache.h"
 #include "common/obs/metrics.h"
+#include "common/store/block.h"
 #include "common/sys/queue.h"
 
 enum { TENANT_BYTES = 151, WRITER_BYTES = 64, ETAG_BYTES = 128, META_BYTES_MAX = 64 << 10 };
@@ -53,15 +55,67 @@ struct backend_bucket {
     } metrics;
 };
 
-bool bucket_manifests_is_tenant(const char *name);
-bool bucket_manifests_is_id(const char *name);
+/* --- bucket_names.c --- */
+
+bool bucket_names_is_tenant(const char *name);
+bool bucket_names_is_id(const char *name);
+/* Key of one of a block's objects, "<tenant>/<id>/<file>", in `ret`. */
+MUST_CHECK enum err bucket_names_key(const char *tenant, const char *id, const char *file,
+                                     char ret[BUCKET_KEY_BYTES_MAX]);
+
+/* --- bucket_views.c: the first part with `lock` held, the second without --- */
+
+struct view *bucket_views_find(struct backend_bucket *b, const char *key);
+/* Takes the view; an older version of a manifest than the one that is known is nothing new. */
+MUST_CHECK enum err bucket_views_enter(struct backend_bucket *b, struct view *v);
+void bucket_views_drop(struct backend_bucket *b, struct view *v);
+/* The strongest that any manifest says of a block: removed, quarantined, replaced; NULL: nothing. */
+struct manifest_gone *bucket_views_find_gone(struct backend_bucket *b, const char *tenant,
+                                             const char *id);
+bool bucket_views_is_of(const struct view *v, const char *tenant);
+bool bucket_views_is_own(const struct backend_bucket *b, const struct view *v);
+
+/* "tenant/writer" of our own manifest: what stands behind MANIFESTS_PREFIX. */
+MUST_CHECK enum err bucket_views_own_key(const struct backend_bucket *b, const char *tenant,
+                                         char ret[BUCKET_KEY_BYTES_MAX]);
+/* Reads one manifest into the table.  Errors: ERR_CORRUPT, ERR_UNSUPPORTED it says nothing; what was known stays. */
+MUST_CHECK enum err bucket_views_load(struct backend_bucket *b, const char *key, const char *etag,
+                                      uint64_t no);
+/* From a manifest.  ERR_NOT_FOUND: in none. */
+MUST_CHECK enum err bucket_views_meta(struct backend_bucket *b, const char *tenant, const char *id,
+                                      struct buf *ret, uint32_t *ret_tail);
+/* Some manifest names it, as there or as gone. */
+bool bucket_views_is_known(struct backend_bucket *b, const char *tenant, const char *id);
+/* Somebody has removed it already. */
+bool bucket_views_is_removed(struct backend_bucket *b, const char *tenant, const char *id);
+/* A view that is in no table; NULL: nothing to do. */
+void bucket_views_discard(struct view *v);
+void bucket_views_free(struct backend_bucket *b);
+
+/* --- bucket_strays.c --- */
+
+typedef enum err bucket_strays_fn(void *arg, const char *tenant, const struct block_meta *meta,
+                                  struct slice json);
+/* Every block whose meta.json is there and that no manifest names. */
+MUST_CHECK enum err bucket_strays_walk(struct backend_bucket *b, bucket_strays_fn *fn, void *arg);
+/* With `reading` held.  Now and then; at once where there are no manifests, or damaged ones, whose blocks are then found by their folders. */
+MUST_CHECK enum err bucket_strays_look(struct backend_bucket *b, bool is_damaged);
+void bucket_strays_free(struct backend_bucket *b);
+
+/* --- bucket_manifests.c --- */
+
+/* What everybody's manifests say now.  `tenant` NULL: all.  `is_hard`: what a listing says of a manifest that is known is not believed. */
+MUST_CHECK enum err bucket_manifests_refresh(struct backend_bucket *b, const char *tenant,
+                                             bool is_hard);
 MUST_CHECK enum err bucket_manifests_tenants(struct backend_bucket *b, backend_name_fn *fn,
                                              void *arg);
 MUST_CHECK enum err bucket_manifests_blocks(struct backend_bucket *b, const char *tenant,
                                             backend_name_fn *fn, void *arg);
-/* From a manifest.  ERR_NOT_FOUND: in none. */
-MUST_CHECK enum err bucket_manifests_meta(struct backend_bucket *b, const char *tenant,
-                                          const char *id, struct buf *ret, uint32_t *ret_tail);
+MUST_CHECK enum err bucket_manifests_gone(struct backend_bucket *b, const char *tenant,
+                                          enum manifest_why why, backend_replaced_fn *fn,
+                                          void *arg);
+
+/* --- bucket_changes.c --- */
 
 /* One change of our manifest of a tenant: entries that come, ids that go. */
 struct manifest_change {
@@ -71,23 +125,15 @@ struct manifest_change {
     uint32_t gone_count;
     enum manifest_why why;
 };
-MUST_CHECK enum err bucket_manifests_change(struct backend_bucket *b, const char *tenant,
-                                            const struct manifest_change *change);
+MUST_CHECK enum err bucket_changes_write(struct backend_bucket *b, const char *tenant,
+                                         const struct manifest_change *change);
 /* Deletes the objects of a block that is gone, and notes it with the next change. */
-MUST_CHECK enum err bucket_manifests_delete(struct backend_bucket *b, const char *tenant,
-                                            const char *id);
-MUST_CHECK enum err bucket_manifests_gone(struct backend_bucket *b, const char *tenant,
-                                          enum manifest_why why, backend_replaced_fn *fn,
-                                          void *arg);
-/* Somebody has removed it already. */
-bool bucket_manifests_is_removed(struct backend_bucket *b, const char *tenant, const char *id);
-/* Before the first change: see backend_bucket.h, "Writing". */
-MUST_CHECK enum err bucket_manifests_take_up(struct backend_bucket *b);
-void bucket_manifests_free(struct backend_bucket *b);
+MUST_CHECK enum err bucket_changes_delete(struct backend_bucket *b, const char *tenant,
+                                          const char *id);
+/* Before the first change, with `writing` held: see backend_bucket.h, "Writing". */
+MUST_CHECK enum err bucket_changes_take_up(struct backend_bucket *b);
 
-/* Key of one of a block's objects, "<tenant>/<id>/<file>", in `ret`. */
-MUST_CHECK enum err bucket_manifests_key(const char *tenant, const char *id, const char *file,
-                                         char ret[BUCKET_KEY_BYTES_MAX]);
+/* --- bucket_object.c --- */
 
 MUST_CHECK enum err bucket_object_open(struct backend_bucket *b, const char *key, uint64_t bytes,
                                        uint32_t tail_bytes, struct object **ret);
