@@ -184,8 +184,9 @@ test-integration: all ## pytest over the four real binaries
 bench: all $(BENCH_BIN) ## ingest and query benchmark, one table
 	$(Q)B=$(B) VARIANT=$(VARIANT) tests/bench/run
 
-bench-store: $(O)/tests/bench/store_bench ## the store and its queries beside their targets (SPANS=1000000)
+bench-store: $(O)/tests/bench/store_bench $(if $(TEMPO),all $(O)/tests/bench/load_bench) ## the store and its queries beside their targets (SPANS=1000000), and with TEMPO=path beside that binary
 	$(Q)$< $(SPANS)
+	$(Q)$(if $(TEMPO),B=$(B) VARIANT=$(VARIANT) tests/bench/beside $(TEMPO),echo "no peer: TEMPO=path of a Tempo 2.x binary shows it beside")
 
 lint: ## include law, file and function sizes, names, formatting
 	$(Q)tests/lint/run

@@ -1,8 +1,8 @@
 /*
  * load_bench.c - sends made traces to an OTLP/HTTP receiver as fast as it takes them.
  *
- * Shape:   load_bench PORT [SPANS [CONNECTIONS]]: all requests are made first, of about 1,000 spans each and ending about now; then each connection
- *          sends one after the other.  Prints one line of JSON; ends with 1 if any request was not answered with full success.
+ * Shape:   load_bench PORT [SPANS [CONNECTIONS [SPANS_PER_S]]]: all requests are made first, of about 1,000 spans each and ending about now; then each
+ *          connection sends one after the other, at the rate given or as fast as it goes.  Prints one line of JSON; ends with 1 if any request was not answered with full success.
  */
 #include "common/base/clock.h"
 #include "common/base/num.h"
@@ -31,6 +31,7 @@ struct sender {
     pthread_t thread;
     uint16_t port;
     uint64_t seed, start_ns, wanted, spans, bytes;
+    uint64_t spans_per_s; /* 0: as fast as it goes */
     struct buf *requests;
     uint32_t count;
     const char *failed; /* static text */
@@ -108,10 +109,23 @@ static bool is_stored(int fd)
     return false;
 }
 
+/* Until it is time for request `i`. */
+static void keep_rate(const struct sender *s, uint32_t i, int64_t begun_ns)
+{
+    if (s->spans_per_s == 0)
+        return;
+    uint64_t due_ns = (uint64_t)i * s->spans / s->count * (uint64_t)NS_PER_S / s->spans_per_s;
+    int64_t left_ns = begun_ns + (int64_t)due_ns - clock_mono_ns(&clock_system);
+    struct timespec left = {.tv_sec = left_ns / NS_PER_S, .tv_nsec = left_ns % NS_PER_S};
+    if (left_ns > 0)
+        (void)nanosleep(&left, NULL);
+}
+
 static void *send_requests(void *arg)
 {
     struct sender *s = arg;
     char head[256];
+    int64_t begun_ns = clock_mono_ns(&clock_system);
     int fd = open_connection(s->port);
 
     if (fd < 0) {
@@ -119,6 +133,7 @@ static void *send_requests(void *arg)
         return NULL;
     }
     for (uint32_t i = 0; i < s->count && s->failed == NULL; i++) {
+        keep_rate(s, i, begun_ns);
         struct slice body = buf_slice(&s->requests[i]);
         int n = snprintf(
             head, sizeof head,
@@ -135,21 +150,21 @@ static void *send_requests(void *arg)
 
 static bool read_arguments(int argc, char **argv, int64_t *ret)
 {
-    for (int i = 1; i < argc && i <= 3; i++)
+    for (int i = 1; i < argc && i <= 4; i++)
         if (num_parse_i64(slice_str(argv[i]), &ret[i - 1]) != ERR_OK || ret[i - 1] < 1)
             return false;
-    return argc >= 2 && argc <= 4 && ret[0] <= UINT16_MAX && ret[2] <= CONNECTIONS_MAX;
+    return argc >= 2 && argc <= 5 && ret[0] <= UINT16_MAX && ret[2] <= CONNECTIONS_MAX;
 }
 
 int main(int argc, char **argv)
 {
     static struct sender senders[CONNECTIONS_MAX];
-    int64_t arguments[3] = {0, 1000000, 8};
+    int64_t arguments[4] = {0, 1000000, 8, 0};
     uint64_t spans = 0, bytes = 0;
     const char *failed = NULL;
 
     if (!read_arguments(argc, argv, arguments)) {
-        (void)fprintf(stderr, "load_bench PORT [SPANS [CONNECTIONS]]\n");
+        (void)fprintf(stderr, "load_bench PORT [SPANS [CONNECTIONS [SPANS_PER_S]]]\n");
         return 2;
     }
     unsigned count = (unsigned)arguments[2];
@@ -158,6 +173,7 @@ int main(int argc, char **argv)
             .port = (uint16_t)arguments[0],
             .seed = i + 1,
             .start_ns = (uint64_t)(clock_wall_ns(&clock_system) - SPREAD_S * NS_PER_S),
+            .spans_per_s = (uint64_t)arguments[3] / count,
             .wanted = (uint64_t)arguments[1] / count};
         make_requests(&senders[i]);
     }
