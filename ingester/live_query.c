@@ -183,7 +183,7 @@ static enum err search_heads(struct query *q, struct engine_query *eq, struct se
         segment_close(s);
     }
     if (e == ERR_OK)
-        e = search_result_merge(q->arena, parts, q->view.count, eq->limit, ret);
+        e = search_result_merge(q->arena, parts, q->view.count, &eq->order, eq->limit, ret);
     ret->stats = stats;
     return e;
 }
@@ -209,6 +209,8 @@ static enum err run_search(struct query *q)
     if (unsupported != NULL)
         e = err_detail_set(q->detail, ERR_UNSUPPORTED, "%s", unsupported);
     eq.ql = ql;
+    if (e == ERR_OK)
+        e = engine_query_order(&eq, q->arena);
     if (e == ERR_OK && q->view.count > 0 && (ql == NULL || !ql_is_never(ql)))
         e = search_heads(q, &eq, &result);
     ql_release(ql);

@@ -65,7 +65,9 @@ enum err api_search(struct api_request *r, struct api_answer *answer,
                                  .limit = p.limit,
                                  .spans_per_spanset = p.spss,
                                  .cancel = r->search.cancel};
-        e = search_run(&r->search, p.q, &q, &result);
+        e = engine_query_order(&q, r->search.arena);
+        if (e == ERR_OK)
+            e = search_run(&r->search, p.q, &q, &result);
     }
     ql_release(ql);
     if (e != ERR_OK)

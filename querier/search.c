@@ -213,13 +213,13 @@ static enum err search_segment(struct segment *s, void *arg)
     struct search_result parts[2] = {b->so_far, {0}};
     struct engine_query q = *b->q;
 
-    if (b->so_far.trace_count == q.limit)
+    if (b->so_far.trace_count == q.limit && q.order.key.len == 0)
         q.not_before_ns = b->so_far.traces[q.limit - 1].start_ns;
     enum err e = engine_search(s, &q, b->ctx->arena, &parts[1]);
     if (e != ERR_OK)
         return e;
     if (parts[1].trace_count != 0)
-        return search_result_merge(b->ctx->arena, parts, 2, q.limit, &b->so_far);
+        return search_result_merge(b->ctx->arena, parts, 2, &q.order, q.limit, &b->so_far);
     stats_add(&b->so_far.stats, &parts[1].stats);
     return ERR_OK;
 }
@@ -235,7 +235,7 @@ static enum err search_blocks(struct search_ctx *ctx, const struct blocks_set *s
     enum err e = search_groups(ctx, set, q->start_ns, q->end_ns, &list, &count);
     for (i = 0; i < count && e == ERR_OK; i++) {
         const struct search_result *r = &b.so_far;
-        if (r->trace_count == q->limit &&
+        if (q->order.key.len == 0 && r->trace_count == q->limit &&
             r->traces[r->trace_count - 1].start_ns > list[i].max_end_ns)
             break;
         e = search_with_group(ctx, &list[i], search_segment, &b);
@@ -416,7 +416,7 @@ static enum err search_finish(struct search_ctx *ctx, const struct engine_query 
     if (e == ERR_OK)
         e = search_split(ctx, ids, q, &parts[count + 1]);
     if (e == ERR_OK)
-        e = search_result_merge(ctx->arena, parts, count + 2, q->limit, ret);
+        e = search_result_merge(ctx->arena, parts, count + 2, &q->order, q->limit, ret);
     return e;
 }
 

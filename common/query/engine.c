@@ -5,6 +5,7 @@
 #include "common/query/engine_pipeline.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 enum { SPANS_PER_SPANSET_DEFAULT = 3 };
 enum {
@@ -271,6 +272,106 @@ static enum err fill_trace(struct run *r, uint32_t trace, const uint32_t *rows, 
     return err;
 }
 
+enum err engine_query_order(struct engine_query *q, struct arena *a)
+{
+    const struct ql_stage *by = NULL;
+    const struct ql_pipeline *p = q->ql == NULL ? NULL : q->ql->pipeline;
+    struct buf key;
+
+    q->order = (struct result_order){0};
+    for (uint32_t i = 0; p != NULL && i < p->stage_count; i++)
+        if (p->stages[i].kind == QL_STAGE_ORDER_BY || p->stages[i].kind == QL_STAGE_TOP)
+            by = &p->stages[i];
+    if (by == NULL)
+        return ERR_OK;
+    buf_init(&key, QL_TEXT_BYTES_MAX * 4);
+    ql_dump_stage(&key, by);
+    q->order.key = arena_dup(a, buf_slice(&key));
+    q->order.is_descending = by->is_descending;
+    if (by->kind == QL_STAGE_TOP && by->top_count < q->limit)
+        q->limit = by->top_count;
+    enum err err = buf_err(&key);
+    buf_release(&key);
+    return err != ERR_OK ? err : arena_err(a);
+}
+
+/* A trace that matches, and what stands for it in the order. */
+struct ranked {
+    struct value value;
+    uint32_t trace, place; /* newest first */
+};
+
+static int ranked_cmp(const void *a, const void *b, void *arg)
+{
+    const struct ranked *x = a, *y = b;
+    int c = result_order_values(arg, x->value, y->value);
+
+    return c != 0 ? c : (x->place > y->place) - (x->place < y->place);
+}
+
+/* All traces that match, each with its value; the value in the eval's arena. */
+static enum err rank_traces(struct run *r, struct ranked *list, uint32_t *ret_count)
+{
+    const struct result_order *o = &r->q->order;
+    enum err err = ERR_OK;
+    uint32_t n = 0;
+
+    while (err == ERR_OK && r->heap_count > 0) {
+        struct engine_spansets sets = {0};
+        const uint32_t *rows = NULL;
+        uint32_t count = 0, trace = pop(r);
+        struct value best = VALUE_NONE;
+        if (r->q->cancel != NULL && atomic_load_explicit(r->q->cancel, memory_order_relaxed))
+            return ERR_CANCELED;
+        arena_reset(r->trace);
+        err = engine_pipeline_rows(&r->eval, trace, r->trace, &rows, &count);
+        if (err == ERR_OK)
+            err = engine_pipeline_run(&r->eval, r->pipeline, r->trace, rows, count, &sets);
+        if (err != ERR_OK || sets.count == 0)
+            continue;
+        for (uint32_t i = 0; i < sets.count; i++)
+            best = result_order_best(
+                o, best,
+                result_order_value(o, sets.items[i].attributes, sets.items[i].attribute_count));
+        list[n] = (struct ranked){engine_attach_copy(r->eval.a, best), trace, n};
+        n++;
+    }
+    *ret_count = n;
+    return err != ERR_OK ? err : arena_err(r->eval.a);
+}
+
+/* The order is known when all have been looked at: only then is it worth to read what answers need. */
+static enum err take_ordered(struct run *r, struct search_result *ret)
+{
+    struct result_order order = r->q->order;
+    struct ranked *list = ARENA_ARRAY(r->eval.a, struct ranked, r->heap_count);
+    uint32_t n = 0;
+    enum err err = list == NULL ? arena_err(r->eval.a) : rank_traces(r, list, &n);
+
+    if (err != ERR_OK)
+        return err;
+    qsort_r(list, n, sizeof list[0], ranked_cmp, &order);
+    ret->is_cut = n > r->q->limit;
+    n = ret->is_cut ? r->q->limit : n;
+    ret->trace_count = 0;
+    ret->traces = ARENA_ARRAY(r->a, struct result_trace, n);
+    if (ret->traces == NULL)
+        return arena_err(r->a);
+    for (uint32_t i = 0; i < n && err == ERR_OK; i++) {
+        struct engine_spansets sets = {0};
+        const uint32_t *rows = NULL;
+        uint32_t count = 0;
+        arena_reset(r->trace);
+        err = engine_pipeline_rows(&r->eval, list[i].trace, r->trace, &rows, &count);
+        if (err == ERR_OK)
+            err = engine_pipeline_run(&r->eval, r->pipeline, r->trace, rows, count, &sets);
+        if (err == ERR_OK)
+            err =
+                fill_trace(r, list[i].trace, rows, count, &sets, &ret->traces[ret->trace_count++]);
+    }
+    return err;
+}
+
 static enum err take_winners(struct run *r, struct search_result *ret)
 {
     enum err err = ERR_OK;
@@ -345,7 +446,7 @@ enum err engine_search(struct segment *s, const struct engine_query *q, struct a
     if (err == ERR_OK && !is_empty)
         err = gather_candidates(&r);
     if (err == ERR_OK && !is_empty)
-        err = take_winners(&r, &out);
+        err = q->order.key.len != 0 ? take_ordered(&r, &out) : take_winners(&r, &out);
     arena_release(&scratch);
     arena_release(&trace);
     if (err != ERR_OK)

@@ -29,12 +29,16 @@ struct engine_query {
     uint64_t
         not_before_ns; /* traces that begin earlier are left out: they can not be among the newest any more */
     uint32_t limit, spans_per_spanset;
+    struct result_order order;      /* engine_query_order */
     const struct trace_id *exclude; /* ascending: traces that are judged elsewhere (fragments) */
     uint32_t exclude_count;
     const atomic_bool *cancel; /* may be NULL */
 };
 
-/* The newest `limit` matching traces of this segment.  Adds to ret->stats. */
+/* What the last order_by() or top() of q->ql asks for: the order, its key in the arena, and top()'s count as the limit. */
+MUST_CHECK enum err engine_query_order(struct engine_query *q, struct arena *a);
+
+/* The first `limit` matching traces of this segment, newest first or in q->order.  Adds to ret->stats. */
 MUST_CHECK enum err engine_search(struct segment *s, const struct engine_query *q, struct arena *a,
                                   struct search_result *ret);
 

@@ -30,6 +30,7 @@ struct stage {
     struct scalar *left, *right;
     struct eval_node *by;
     struct slice key;
+    struct result_order order; /* ORDER_BY, TOP: is_descending alone */
 };
 
 struct engine_pipeline {
@@ -57,19 +58,16 @@ static void mark_traces(const struct eval *e, const uint8_t *mask, uint8_t *trac
         trace_mask[trace[r]] |= mask[r];
 }
 
-static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct ql_expr *by,
+static enum err key_of(struct eval *e, const struct ql_scalar *s, const struct ql_stage *by,
                        struct slice *ret)
 {
     struct buf text;
 
     buf_init(&text, KEY_BYTES_MAX);
-    if (s != NULL) {
+    if (s != NULL)
         ql_dump_scalar(&text, s);
-    } else {
-        buf_append_str(&text, "by(");
-        ql_dump_expr(&text, by);
-        buf_append_str(&text, ")");
-    }
+    else
+        ql_dump_stage(&text, by);
     enum err err = buf_err(&text);
     if (err == ERR_OK) {
         *ret = arena_dup(e->a, buf_slice(&text));
@@ -274,10 +272,11 @@ static enum err bind_stage(struct eval *e, const struct ql_stage *s, uint32_t de
         return err != ERR_OK ? err : bind_scalar(e, s->right, depth, &n->right);
     case QL_STAGE_SCALAR: return bind_scalar(e, s->left, depth, &n->left);
     case QL_STAGE_GROUP:
-        err = eval_bind_value(e, s->by, &n->by);
-        return err != ERR_OK ? err : key_of(e, NULL, s->by, &n->key);
     case QL_STAGE_ORDER_BY:
-    case QL_STAGE_TOP: break;
+    case QL_STAGE_TOP:
+        n->order.is_descending = s->is_descending;
+        err = eval_bind_value(e, s->by, &n->by);
+        return err != ERR_OK ? err : key_of(e, NULL, s, &n->key);
     }
     return ERR_UNSUPPORTED;
 }
@@ -528,6 +527,21 @@ static enum err run_group(struct eval *e, const struct stage *s, struct arena *a
     return err != ERR_OK ? err : arena_err(a);
 }
 
+/* Leaves the value that stands for the spanset on it; the order itself is made of all traces. */
+static enum err run_order(struct eval *e, const struct stage *s, struct arena *a,
+                          struct engine_spanset *set)
+{
+    struct value best = VALUE_NONE;
+
+    for (uint32_t i = 0; i < set->count; i++) {
+        struct value v = eval_value_at(e, s->by, engine_aggregate_at(e, s->by, set->rows[i]));
+        if (v.type == VALUE_STRING)
+            v.s = arena_dup(a, v.s); /* ids are text in passing */
+        best = result_order_best(&s->order, best, v);
+    }
+    return best.type == VALUE_NIL ? arena_err(a) : attribute_add(a, set, s->key, best);
+}
+
 static enum err run_coalesce(struct arena *a, const struct engine_spansets *in,
                              struct engine_spansets *ret)
 {
@@ -561,6 +575,8 @@ static enum err run_stage(struct eval *e, const struct stage *s, struct arena *a
             set.rows = out.rows;
             set.count = out.count;
             is_kept = out.count != 0;
+        } else if (s->kind == QL_STAGE_ORDER_BY || s->kind == QL_STAGE_TOP) {
+            err = run_order(e, s, a, &set);
         } else if (s->kind != QL_STAGE_SELECT) {
             err = run_filter(e, s, a, &set, &is_kept);
         }

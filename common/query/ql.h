@@ -54,6 +54,7 @@ bool ql_is_never(const struct ql_query *q); /* a filter folded to false: no stor
 void ql_dump(struct buf *out, const struct ql_query *q);
 void ql_dump_expr(struct buf *out, const struct ql_expr *e);
 void ql_dump_scalar(struct buf *out, const struct ql_scalar *s);
+void ql_dump_stage(struct buf *out, const struct ql_stage *s);
 void ql_dump_attribute(struct buf *out, const struct ql_attribute *a);
 void ql_dump_value(struct buf *out, struct value v);
 

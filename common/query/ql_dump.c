@@ -371,7 +371,7 @@ static void dump_side(struct buf *out, const struct ql_scalar *s)
     buf_append_str(out, parens ? ")" : "");
 }
 
-static void dump_stage(struct buf *out, const struct ql_stage *s)
+void ql_dump_stage(struct buf *out, const struct ql_stage *s)
 {
     switch (s->kind) {
     case QL_STAGE_SPANSET: dump_spanset(out, s->spanset); return;
@@ -402,7 +402,7 @@ static void dump_pipeline(struct buf *out, const struct ql_pipeline *p)
 {
     for (uint32_t i = 0; i < p->stage_count; i++) {
         buf_append_str(out, i == 0 ? "" : "|");
-        dump_stage(out, &p->stages[i]);
+        ql_dump_stage(out, &p->stages[i]);
     }
 }
 

@@ -42,9 +42,9 @@ static const char *of_stage(const struct ql_stage *s)
     case QL_STAGE_SCALAR: return of_scalar(s->left);
     case QL_STAGE_GROUP:
     case QL_STAGE_COALESCE:
-    case QL_STAGE_SELECT: return NULL;
-    case QL_STAGE_ORDER_BY: return "order_by() is not supported yet";
-    case QL_STAGE_TOP: return "top() is not supported yet";
+    case QL_STAGE_SELECT:
+    case QL_STAGE_ORDER_BY:
+    case QL_STAGE_TOP: return NULL;
     }
     return NULL;
 }

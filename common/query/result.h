@@ -54,8 +54,15 @@ struct result_stats {
     uint64_t total_block_bytes;
 };
 
+/* How traces stand when not newest first: by the greatest (is_descending) or least value that their spansets have as `key`, which order_by() or
+ * top() left there; traces without one last; the newest first among equals. */
+struct result_order {
+    struct slice key; /* empty: newest first */
+    bool is_descending;
+};
+
 struct search_result {
-    struct result_trace *traces; /* newest start first, then by id */
+    struct result_trace *traces; /* newest start first, then by id; or by a result_order */
     uint32_t trace_count;
     bool is_cut; /* there were more than the limit */
     struct result_stats stats;
@@ -98,11 +105,18 @@ MUST_CHECK enum err tag_names_unpack(struct arena *a, struct slice bytes, struct
 void tag_values_pack(struct buf *out, const struct tag_values *r);
 MUST_CHECK enum err tag_values_unpack(struct arena *a, struct slice bytes, struct tag_values *ret);
 
-/* Union of several places' answers; the first `limit` (newest first).  A trace found twice: earliest start, longest duration, real root
+/* The better one of two values to stand for a trace; and their order, nil last. */
+struct value result_order_best(const struct result_order *o, struct value a, struct value b);
+int result_order_values(const struct result_order *o, struct value a, struct value b);
+/* The value of a spanset with these attributes; nil when it has none. */
+struct value result_order_value(const struct result_order *o, const struct result_attribute *list,
+                                uint32_t count);
+
+/* Union of several places' answers; the first `limit` in this order.  A trace found twice: earliest start, longest duration, real root
  * names before the placeholder, per-service maximum, spansets with equal by() attributes: the larger `matched`. */
 MUST_CHECK enum err search_result_merge(struct arena *a, const struct search_result *parts,
-                                        uint32_t part_count, uint32_t limit,
-                                        struct search_result *ret);
+                                        uint32_t part_count, const struct result_order *order,
+                                        uint32_t limit, struct search_result *ret);
 /* Union, sorted; at most `limit` (0: no limit) names per scope / values, at most bytes_max of text (0: no limit). */
 MUST_CHECK enum err tag_names_merge(struct arena *a, const struct tag_names *parts,
                                     uint32_t part_count, uint32_t limit, struct tag_names *ret);

@@ -28,10 +28,26 @@ static int by_id(const void *a, const void *b)
            (x->start_ns < y->start_ns); /* the same answer whatever the order of the parts */
 }
 
-static int by_start(const void *a, const void *b)
+static struct value value_of_trace(const struct result_order *o, const struct result_trace *t)
+{
+    struct value best = VALUE_NONE;
+
+    for (uint32_t i = 0; i < t->spanset_count; i++)
+        best = result_order_best(
+            o, best,
+            result_order_value(o, t->spansets[i].attributes, t->spansets[i].attribute_count));
+    return best;
+}
+
+static int by_order(const void *a, const void *b, void *arg)
 {
     const struct result_trace *x = a, *y = b;
+    const struct result_order *o = arg;
+    int c =
+        o->key.len == 0 ? 0 : result_order_values(o, value_of_trace(o, x), value_of_trace(o, y));
 
+    if (c != 0)
+        return c;
     if (x->start_ns != y->start_ns)
         return x->start_ns > y->start_ns ? -1 : 1;
     return trace_id_cmp(x->id, y->id);
@@ -132,8 +148,10 @@ static enum err join_trace(struct arena *a, struct result_trace *to,
 }
 
 enum err search_result_merge(struct arena *a, const struct search_result *parts,
-                             uint32_t part_count, uint32_t limit, struct search_result *ret)
+                             uint32_t part_count, const struct result_order *order, uint32_t limit,
+                             struct search_result *ret)
 {
+    struct result_order by = *order;
     struct search_result out = {0};
     size_t total = 0, n = 0;
     enum err err = ERR_OK;
@@ -162,7 +180,7 @@ enum err search_result_merge(struct arena *a, const struct search_result *parts,
     }
     if (err != ERR_OK)
         return err;
-    qsort(out.traces, out.trace_count, sizeof out.traces[0], by_start);
+    qsort_r(out.traces, out.trace_count, sizeof out.traces[0], by_order, &by);
     if (limit != 0 && out.trace_count > limit) {
         out.trace_count = limit;
         out.is_cut = true;

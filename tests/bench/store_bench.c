@@ -296,7 +296,7 @@ static void bench_search(struct bench *b, const char *what, const char *text)
                 CHECK(block_segment(b->blocks[i], g, &b->budget, &s));
                 CHECK(engine_search(s, &q, &a, &parts[1]));
                 segment_close(s);
-                CHECK(search_result_merge(&a, parts, 2, q.limit, &so_far));
+                CHECK(search_result_merge(&a, parts, 2, &q.order, q.limit, &so_far));
             }
         double took = cpu_s() - from;
         best = round == 0 || took < best ? took : best;

@@ -6,6 +6,8 @@
 #include "tests/lib/otlp_gen.h"
 #include "tests/lib/test.h"
 
+static const struct result_order newest;
+
 enum { SPANS = 120, START_S = 1000000 };
 
 struct fixture {
@@ -47,7 +49,7 @@ static void ask(struct fixture *f, struct segment *s, struct arena *a)
         if (buf_err(&b) == ERR_OK && search_result_unpack(a, buf_slice(&b), &back) == ERR_OK) {
             parts[0] = r;
             parts[1] = back;
-            e = search_result_merge(a, parts, 2, 10, &merged);
+            e = search_result_merge(a, parts, 2, &newest, 10, &merged);
             expect(e, e == ERR_OK ? merged.trace_count : 0, &f->want_traces, f->is_known);
         }
         buf_release(&b);

@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+static const struct result_order newest;
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { BYTES_MAX = 1 << 24 };
@@ -28,7 +30,7 @@ static void fuzz_search(struct arena *a, struct slice bytes, struct buf *one, st
     same_again(one, two);
     parts[0] = r;
     parts[1] = again;
-    e = search_result_merge(a, parts, 2, 0, &merged);
+    e = search_result_merge(a, parts, 2, &newest, 0, &merged);
     assert(e == ERR_OK);
     assert(merged.trace_count <= r.trace_count);
     for (uint32_t i = 1; i < merged.trace_count; i++)

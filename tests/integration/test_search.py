@@ -173,6 +173,24 @@ def test_traces_without(world):
     assert all(n == len(data.traces[i]) for i, n in matched.items())
 
 
+def test_order(world):
+    """Over live, stored and split traces: by a value of the spans, not by the newest."""
+    c, data = world
+    def longest(i):
+        return max(s["ms"] for _, s in data.traces[i])
+    newest = list(reversed(data.traces))
+    want = sorted(newest, key=longest, reverse=True)
+    assert found(c, '{ } | order_by(duration desc)') == want
+    assert found(c, '{ } | top(7, duration)') == want[:7]
+    assert found(c, '{ } | order_by(duration desc)', limit=3) == want[:3]
+    shortest = {i: min(s["ms"] for _, s in data.traces[i]) for i in newest}
+    assert found(c, '{ } | order_by(duration)', limit=9) == sorted(newest, key=lambda i: shortest[i])[:9]
+    ratio = {i: data.traces[i][0][1]["ratio"] for i in newest}
+    assert found(c, '{ } | order_by(span.ratio) | select(span.vip)') == sorted(newest, key=lambda i: ratio[i])
+    (key,) = [a for a in c.search('{ } | top(1, span.ratio)')[0]["spanSets"][0]["attributes"] if a["key"] == "top(1, span.ratio)"]
+    assert key["value"]["doubleValue"] == max(ratio.values())
+
+
 def test_count_distinct(world):
     c, data = world
     for t in c.search('{ } | count_distinct(resource.service.name)', limit=100):

@@ -163,6 +163,7 @@ static void search_with(struct engine_query q, const char *query, struct search_
         fail_msg("%s: %s", query, detail.text);
     q.ql = ql;
     q.limit = q.limit == 0 ? 20 : q.limit;
+    assert_int_equal(engine_query_order(&q, &A), ERR_OK);
     assert_int_equal(engine_search(S, &q, &A, ret), ERR_OK);
     ql_release(ql);
 }
@@ -481,6 +482,54 @@ static uint32_t old_search(const char *key, const char *value, uint64_t min_ns, 
     return r.trace_count;
 }
 
+static struct value value_of(const struct result_trace *t, const char *key)
+{
+    struct result_order o = {slice_str(key), false};
+    return result_order_value(&o, t->spansets[0].attributes, t->spansets[0].attribute_count);
+}
+
+/* The order of all traces, and the first of them whatever the limit. */
+static void test_order(void **state)
+{
+    (void)state;
+    struct search_result all, some;
+    static const char *const queries[][2] = {
+        {"{ } | order_by(duration desc)", "order_by(duration desc)"},
+        {"{ } | order_by(duration)", "order_by(duration)"},
+        {"{ } | order_by(name)", "order_by(name)"},
+        {"{ } | order_by(name desc)", "order_by(name desc)"}};
+
+    for (size_t k = 0; k < sizeof queries / sizeof queries[0]; k++) {
+        struct result_order o = {slice_str(queries[k][1]), strstr(queries[k][1], "desc") != NULL};
+        all = search(queries[k][0]);
+        assert_true(all.trace_count > 1);
+        for (uint32_t i = 0; i < all.trace_count; i++) {
+            struct value v = value_of(&all.traces[i], queries[k][1]);
+            assert_true(v.type != VALUE_NIL);
+            if (i > 0)
+                assert_true(
+                    result_order_values(&o, value_of(&all.traces[i - 1], queries[k][1]), v) <= 0);
+        }
+        for (uint32_t limit = 1; limit <= all.trace_count; limit++) {
+            search_with((struct engine_query){.limit = limit}, queries[k][0], &some);
+            assert_int_equal(some.trace_count, limit);
+            assert_int_equal(some.is_cut, limit < all.trace_count);
+            for (uint32_t i = 0; i < limit; i++)
+                assert_true(trace_id_eq(some.traces[i].id, all.traces[i].id));
+        }
+    }
+    /* Without a value: after all others, newest first; top() is a limit too. */
+    all = search("{ } | order_by(.nowhere)");
+    some = search("{ }");
+    assert_int_equal(all.trace_count, some.trace_count);
+    for (uint32_t i = 0; i < all.trace_count; i++)
+        assert_true(trace_id_eq(some.traces[i].id, all.traces[i].id));
+    some = search("{ } | top(1, duration)");
+    all = search("{ } | order_by(duration desc)");
+    assert_int_equal(some.trace_count, 1);
+    assert_true(trace_id_eq(some.traces[0].id, all.traces[0].id));
+}
+
 static void test_old_search(void **state)
 {
     (void)state;
@@ -643,9 +692,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_types),      TEST(test_arrays),     TEST(test_scopes),     TEST(test_intrinsics),
-        TEST(test_spansets),   TEST(test_aggregates), TEST(test_attached),   TEST(test_traces),
-        TEST(test_old_search), TEST(test_tag_names),  TEST(test_tag_values), TEST(test_flagged),
-        TEST(test_errors)};
+        TEST(test_types),    TEST(test_arrays),     TEST(test_scopes),    TEST(test_intrinsics),
+        TEST(test_spansets), TEST(test_aggregates), TEST(test_attached),  TEST(test_traces),
+        TEST(test_order),    TEST(test_old_search), TEST(test_tag_names), TEST(test_tag_values),
+        TEST(test_flagged),  TEST(test_errors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 #include "common/query/result.h"
 #include "tests/lib/test.h"
 
+static const struct result_order newest;
+
 static struct arena A;
 static struct rng R;
 
@@ -261,7 +263,7 @@ static void test_merge_search(void **state)
          {.traces = two, .trace_count = 2, .stats = {.inspected_spans = 5}}},
                          r;
     for (int order = 0; order < 2; order++) {
-        assert_int_equal(search_result_merge(&A, parts, 2, 20, &r), ERR_OK);
+        assert_int_equal(search_result_merge(&A, parts, 2, &newest, 20, &r), ERR_OK);
         assert_int_equal(r.trace_count, 4);
         assert_false(r.is_cut);
         assert_int_equal(r.stats.inspected_spans, 9);
@@ -279,9 +281,21 @@ static void test_merge_search(void **state)
         for (uint32_t i = 0; i < 2; i++)
             if (slice_eq_str(t->services[i].name, "web"))
                 assert_int_equal(t->services[i].span_count * 10 + t->services[i].error_count, 32);
-        assert_int_equal(search_result_merge(&A, parts, 2, 2, &r), ERR_OK);
+        assert_int_equal(search_result_merge(&A, parts, 2, &newest, 2, &r), ERR_OK);
         assert_true(r.is_cut);
         assert_int_equal(r.trace_count, 2);
+        /* By a value on the spansets: those without one last, newest first. */
+        struct result_order seven = {SLICE_LIT("seven"), true};
+        struct result_attribute value = {SLICE_LIT("seven"), value_int(7)};
+        struct result_spanset marked = {.attributes = &value, .attribute_count = 1};
+        struct result_spanset *kept = one[0].spansets;
+        uint32_t kept_count = one[0].spanset_count;
+        one[0].spansets = &marked;
+        one[0].spanset_count = 1;
+        assert_int_equal(search_result_merge(&A, parts, 2, &seven, 20, &r), ERR_OK);
+        assert_int_equal(r.traces[0].id.b[15], one[0].id.b[15]);
+        one[0].spansets = kept;
+        one[0].spanset_count = kept_count;
         struct search_result swap = parts[0];
         parts[0] = parts[1];
         parts[1] = swap;
