@@ -172,6 +172,9 @@ struct segment_ops {
     /* NULL: never known. */
     enum err (*texts)(struct segment *s, enum seg_table table, struct slice key, struct arena *a,
                       const struct slice **ret, uint32_t *ret_count);
+    /* NULL: never known. */
+    enum err (*range)(struct segment *s, enum seg_table table, struct slice key, int64_t *ret_min,
+                      int64_t *ret_max);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
@@ -221,6 +224,14 @@ static inline MUST_CHECK enum err segment_texts(struct segment *s, enum seg_tabl
                                                 const struct slice **ret, uint32_t *ret_count)
 {
     return s->ops->texts == NULL ? ERR_NOT_FOUND : s->ops->texts(s, t, key, a, ret, ret_count);
+}
+/* The least and the greatest value of a key, all of them ints, without reading a row.  ERR_NOT_FOUND when they are not known so, when not all
+ * are ints, or when nobody has it. */
+static inline MUST_CHECK enum err segment_range(struct segment *s, enum seg_table t,
+                                                struct slice key, int64_t *ret_min,
+                                                int64_t *ret_max)
+{
+    return s->ops->range == NULL ? ERR_NOT_FOUND : s->ops->range(s, t, key, ret_min, ret_max);
 }
 static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t,
                                                 enum seg_field f, const struct seg_column **ret,

@@ -333,6 +333,24 @@ enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql
     return bind_only(e, at, scope, NULL, ret);
 }
 
+/* Whether one of the ints from min to max may meet the condition. */
+static bool may_be_between(const struct eval_pred *p, int64_t min, int64_t max)
+{
+    int64_t lit = p->value.i;
+
+    if (p->value.type != VALUE_INT)
+        return true;
+    switch ((int)p->op) {
+    case QL_EQ: return min <= lit && lit <= max;
+    case QL_NE: return min != lit || max != lit;
+    case QL_LT: return min < lit;
+    case QL_LE: return min <= lit;
+    case QL_GT: return max > lit;
+    case QL_GE: return max >= lit;
+    default: return true;
+    }
+}
+
 /* Whether a value of the attribute may meet the condition, as far as is known without reading a row. */
 static enum err may_match(struct eval *e, const struct ql_attribute *at, enum seg_table table,
                           const struct eval_pred *pred, bool *ret)
@@ -344,10 +362,16 @@ static enum err may_match(struct eval *e, const struct ql_attribute *at, enum se
     *ret = err == ERR_NOT_FOUND;
     for (uint32_t i = 0; err == ERR_OK && i < count && !*ret; i++)
         *ret = eval_value_matches(pred, value_string(texts[i]));
+    if (err != ERR_NOT_FOUND)
+        return err;
+    int64_t min, max;
+    err = segment_range(e->s, table, at->name, &min, &max);
+    if (err == ERR_OK)
+        *ret = may_be_between(pred, min, max);
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
-/* As bind_only; and a source without columns where no text that occurs meets the condition. */
+/* As bind_only; and a source without columns where no value that occurs meets the condition. */
 static enum err bind_matching(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
                               const struct eval_pred *pred, const struct slice *only,
                               struct eval_source **ret)

@@ -86,6 +86,8 @@ MUST_CHECK enum err block_values_equal(struct segment *segment, enum seg_table t
 MUST_CHECK enum err block_values_texts(struct segment *segment, enum seg_table table,
                                        struct slice key, struct arena *a, const struct slice **ret,
                                        uint32_t *ret_count);
+MUST_CHECK enum err block_values_range(struct segment *segment, enum seg_table table,
+                                       struct slice key, int64_t *ret_min, int64_t *ret_max);
 MUST_CHECK enum err block_values_field(struct segment *segment, enum seg_table table,
                                        enum seg_field field, const struct seg_column **ret,
                                        uint32_t *ret_count);

@@ -334,6 +334,7 @@ static const struct segment_ops ops = {.fixed = block_fixed_get,
                                        .write_otlp = segment_otlp_write,
                                        .close = op_close,
                                        .texts = block_values_texts,
+                                       .range = block_values_range,
                                        .depths = block_fixed_depths};
 static const struct segment_rows_ops row_ops = {.span = row_span,
                                                 .event = row_event,

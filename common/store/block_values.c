@@ -370,6 +370,28 @@ enum err block_values_texts(struct segment *segment, enum seg_table table, struc
                              block_is_shared(table) ? 0 : s->group, a, ret, ret_count);
 }
 
+enum err block_values_range(struct segment *segment, enum seg_table table, struct slice key,
+                            int64_t *ret_min, int64_t *ret_max)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    const struct block_column *found = NULL;
+    for (uint32_t i = 0; i < x->column_count[table]; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || !column_is_here(s, c) || !slice_eq(c->key, key))
+            continue;
+        if (found != NULL || c->type != SEG_INT)
+            return ERR_NOT_FOUND;
+        found = c;
+    }
+    if (found == NULL || found->zones == NULL)
+        return ERR_NOT_FOUND;
+    const struct block_zone *zone = &found->zones[block_is_shared(table) ? 0 : s->group];
+    *ret_min = zone->min;
+    *ret_max = zone->max;
+    return ERR_OK;
+}
+
 enum err block_values_field(struct segment *segment, enum seg_table table, enum seg_field field,
                             const struct seg_column **ret, uint32_t *ret_count)
 {

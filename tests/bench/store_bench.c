@@ -461,6 +461,7 @@ static void bench_all(struct bench *b)
     bench_query(b, "int attribute = value", "{ span.http.status_code = 500 }", 15);
     bench_query(b, "absent value, dictionary", "{ span.http.route = \"/no/such\" }", 0.5);
     bench_query(b, "absent value, plain texts", "{ span.user.id = \"nobody@nowhere\" }", 0);
+    bench_query(b, "absent value, int", "{ span.http.status_code = 999 }", 0.5);
     bench_query(b, "absent key", "{ span.no.such = \"x\" }", 0.5);
     bench_query(b, "regex on a dictionary", "{ span.http.route =~ \".*check.*\" }", 30);
     bench_query(b, "regex on plain texts", "{ span.http.target =~ \".*id=12345.*\" }", 0);

@@ -78,6 +78,8 @@ static void read_columns(struct segment *s, struct arena *a)
                                         &count) == ERR_OK)
                 for (uint32_t k = 0; k < count; k++)
                     assert(c[k].count != 0 && c[k].rows[c[k].count - 1] < s->row_count[t]);
+            int64_t min, max;
+            (void)!segment_range(s, (enum seg_table)t, keys[i].key, &min, &max);
             if (segment_attribute(s, (enum seg_table)t, keys[i].key, &c, &count) != ERR_OK)
                 continue;
             for (uint32_t k = 0; k < count; k++)
