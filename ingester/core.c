@@ -207,8 +207,8 @@ static enum err open_log(struct core *c, struct err_detail *detail)
     enum err e = retention_own_blocks(c, &own_last);
 
     if (e != ERR_OK)
-        return err_detail_set(
-            detail, e, "storage.trace.local.path: the blocks can not be listed (%s)", err_name(e));
+        return err_detail_set(detail, e, "storage.trace: the blocks can not be listed (%s)",
+                              err_name(e));
     e = wal_replay_tail(c->wal_dir, &tail);
     if (e == ERR_UNSUPPORTED)
         return err_detail_set(detail, e, "the log in %s was written by a newer version",

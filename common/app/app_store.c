@@ -1,15 +1,18 @@
 #include "common/app/app_store.h"
 
 #include "common/codec/digest.h"
+#include "common/objstore/azure.h"
 #include "common/objstore/backend_bucket.h"
+#include "common/objstore/gcs.h"
 #include "common/objstore/s3.h"
 #include "common/objstore/s3_sign.h"
+#include "common/obs/log.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { STORE_HEADERS_MAX = 16, SSE_KEY_BYTES = 32, SSE_TEXT_BYTES_MAX = 8192 };
+enum { STORE_HEADERS_MAX = 16, SSE_KEY_BYTES = 32, SSE_TEXT_BYTES_MAX = 8192, ATTEMPTS = 10 };
 
 struct s3_headers {
     struct s3_extra write[STORE_HEADERS_MAX], read[4];
@@ -129,6 +132,13 @@ static unsigned tls_min(const char *word)
     return (unsigned)(10 + word[strlen(word) - 1] - '0'); /* VersionTLS12 */
 }
 
+/* A configuration that can not work is to be seen at the start, not found out. */
+static void note_store(void *arg, const char *text)
+{
+    (void)arg;
+    log_warn("store_refused", LOG_STR("reason", text));
+}
+
 static enum err bucket_s3(const struct app *app, struct bucket **ret, struct err_detail *detail)
 {
     const struct config *c = app->config;
@@ -165,11 +175,77 @@ static enum err bucket_s3(const struct app *app, struct bucket **ret, struct err
                            .key_file = or_null(c->s3_tls_key),
                            .insecure_skip_verify = c->s3_tls_insecure,
                            .tls_min = tls_min(c->s3_tls_min),
+                           .note = note_store,
                            .clock = app->clock};
     if (e == ERR_OK)
         e = s3_new(&o, ret, detail);
     arena_release(&a);
     return e;
+}
+
+/* As long as what S3's keys default to. */
+#define BACKOFF_MIN_NS (200 * NS_PER_MS)
+#define BACKOFF_MAX_NS NS_PER_S
+
+static enum err bucket_gcs(const struct app *app, struct bucket **ret, struct err_detail *detail)
+{
+    const struct config *c = app->config;
+    struct arena a;
+
+    arena_init(&a, NULL);
+    struct gcs_pair *metadata = ARENA_ARRAY(&a, struct gcs_pair, c->gcs_metadata_count + 1);
+    for (unsigned i = 0; metadata != NULL && i < c->gcs_metadata_count; i++)
+        metadata[i] = (struct gcs_pair){c->gcs_metadata[i].name, c->gcs_metadata[i].value};
+    struct gcs_options o = {.bucket = c->gcs_bucket,
+                            .prefix = c->gcs_prefix,
+                            .endpoint = c->gcs_endpoint,
+                            .is_insecure = c->gcs_insecure,
+                            .part_bytes = c->gcs_part_bytes,
+                            .tries = {.hedge_at_ns = c->gcs_hedge_at_ns,
+                                      .hedge_max = (unsigned)c->gcs_hedge_max,
+                                      .attempts_max = (unsigned)c->gcs_retries + 1,
+                                      .backoff_min_ns = BACKOFF_MIN_NS,
+                                      .backoff_max_ns = BACKOFF_MAX_NS},
+                            .cache_control = c->gcs_cache_control,
+                            .metadata = metadata,
+                            .metadata_count = c->gcs_metadata_count,
+                            .note = note_store,
+                            .clock = app->clock};
+    enum err e = metadata == NULL ? arena_err(&a) : gcs_new(&o, ret, detail);
+    arena_release(&a);
+    return e;
+}
+
+static enum err bucket_azure(const struct app *app, struct bucket **ret, struct err_detail *detail)
+{
+    const struct config *c = app->config;
+    struct azure_options o = {.account = c->azure_account,
+                              .key = c->azure_key,
+                              .container = c->azure_container,
+                              .prefix = c->azure_prefix,
+                              .endpoint_suffix = c->azure_suffix,
+                              .use_managed_identity = c->azure_managed,
+                              .use_federated_token = c->azure_federated,
+                              .user_assigned_id = c->azure_user_assigned_id,
+                              .part_bytes = c->azure_part_bytes,
+                              .tries = {.hedge_at_ns = c->azure_hedge_at_ns,
+                                        .hedge_max = (unsigned)c->azure_hedge_max,
+                                        .attempts_max = ATTEMPTS,
+                                        .backoff_min_ns = BACKOFF_MIN_NS,
+                                        .backoff_max_ns = BACKOFF_MAX_NS},
+                              .note = note_store,
+                              .clock = app->clock};
+
+    return azure_new(&o, ret, detail);
+}
+
+static enum err open_bucket(const struct app *app, struct bucket **ret, struct err_detail *detail)
+{
+    const char *backend = app->config->storage_backend;
+
+    return strcmp(backend, "gcs") == 0     ? bucket_gcs(app, ret, detail)
+           : strcmp(backend, "azure") == 0 ? bucket_azure(app, ret, detail)
+                                           : bucket_s3(app, ret, detail);
 }
 
 enum err app_store_open(struct app *app, bool is_writer, struct backend **ret,
@@ -180,7 +256,7 @@ enum err app_store_open(struct app *app, bool is_writer, struct backend **ret,
 
     if (strcmp(c->storage_backend, "local") == 0)
         return backend_local_new(c->local_path, ret, reterr_detail);
-    enum err e = bucket_s3(app, &bucket, reterr_detail);
+    enum err e = open_bucket(app, &bucket, reterr_detail);
     struct backend_bucket_options o = {
         .bucket = bucket,
         .writer = is_writer ? app->instance_id : NULL,

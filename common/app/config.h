@@ -74,6 +74,8 @@ struct config {
     unsigned external_label_count;
     struct config_pair *s3_metadata, *s3_tags; /* storage.trace.s3.metadata, .tags */
     unsigned s3_metadata_count, s3_tag_count;
+    struct config_pair *gcs_metadata; /* storage.trace.gcs.object_metadata */
+    unsigned gcs_metadata_count;
     struct config_remote_write *remote_write;
     unsigned remote_write_count;
     int64_t retention_ns; /* what counts after the rules of block_retention: 0 = keep for ever */

@@ -313,20 +313,21 @@ enum err config_parts_external_labels(struct config_reader *r, yaml_node_t *node
     return e;
 }
 
-enum { S3_PAIRS_MAX = 10, S3_PAIR_BYTES_MAX = 256 };
+enum { STORE_PAIRS_MAX = 10, STORE_PAIR_BYTES_MAX = 256 };
 
 /* What becomes of them are headers: names of tokens' characters, values that print. */
-static enum err read_s3_pairs(struct config_reader *r, yaml_node_t *node, const char *path,
-                              struct config_pair **ret, unsigned *ret_count)
+static enum err read_store_pairs(struct config_reader *r, yaml_node_t *node, const char *path,
+                                 struct config_pair **ret, unsigned *ret_count)
 {
     enum err e = config_yaml_pairs(r, node, path, ret, ret_count);
 
-    if (e == ERR_OK && *ret_count > S3_PAIRS_MAX)
-        return config_fail(r, config_yaml_line(node), "%s: more than %d", path, (int)S3_PAIRS_MAX);
+    if (e == ERR_OK && *ret_count > STORE_PAIRS_MAX)
+        return config_fail(r, config_yaml_line(node), "%s: more than %d", path,
+                           (int)STORE_PAIRS_MAX);
     for (unsigned i = 0; e == ERR_OK && i < *ret_count; i++) {
         const char *name = (*ret)[i].name, *value = (*ret)[i].value;
-        bool is_good = name[0] != '\0' && strlen(name) <= S3_PAIR_BYTES_MAX &&
-                       strlen(value) <= S3_PAIR_BYTES_MAX;
+        bool is_good = name[0] != '\0' && strlen(name) <= STORE_PAIR_BYTES_MAX &&
+                       strlen(value) <= STORE_PAIR_BYTES_MAX;
         for (const char *at = name; *at != '\0'; at++)
             is_good =
                 is_good && (*at > ' ' && *at < 127 && strchr("()<>@,;:\\\"/[]?={}", *at) == NULL);
@@ -344,7 +345,15 @@ enum err config_parts_s3_metadata(struct config_reader *r, yaml_node_t *node, co
 {
     struct config *c = base;
 
-    return read_s3_pairs(r, node, path, &c->s3_metadata, &c->s3_metadata_count);
+    return read_store_pairs(r, node, path, &c->s3_metadata, &c->s3_metadata_count);
+}
+
+enum err config_parts_gcs_metadata(struct config_reader *r, yaml_node_t *node, const char *path,
+                                   void *base)
+{
+    struct config *c = base;
+
+    return read_store_pairs(r, node, path, &c->gcs_metadata, &c->gcs_metadata_count);
 }
 
 enum err config_parts_s3_tags(struct config_reader *r, yaml_node_t *node, const char *path,
@@ -352,5 +361,5 @@ enum err config_parts_s3_tags(struct config_reader *r, yaml_node_t *node, const 
 {
     struct config *c = base;
 
-    return read_s3_pairs(r, node, path, &c->s3_tags, &c->s3_tag_count);
+    return read_store_pairs(r, node, path, &c->s3_tags, &c->s3_tag_count);
 }

@@ -157,7 +157,7 @@ MUST_CHECK enum err config_yaml_pairs(struct config_reader *r, yaml_node_t *node
 
 /* --- config_parts.c --- */
 config_part_fn config_parts_receivers, config_parts_external_labels, config_parts_s3_metadata,
-    config_parts_s3_tags, config_remote_read;
+    config_parts_s3_tags, config_parts_gcs_metadata, config_remote_read;
 MUST_CHECK enum err config_parts_default_receivers(
     struct config_reader *r); /* as Tempo without any: OTLP/gRPC on localhost */
 

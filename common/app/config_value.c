@@ -170,7 +170,6 @@ static enum err set_string(struct config_reader *r, const struct config_row *row
 static enum err set_enum(struct config_reader *r, const struct config_row *row, void *base,
                          const struct config_value *v)
 {
-    static const char *const backends[] = {"gcs", "azure", NULL};
     const char *at = row->words;
 
     while (*at != '\0') {
@@ -180,10 +179,6 @@ static enum err set_enum(struct config_reader *r, const struct config_row *row, 
             return set_string(r, row, base, v);
         at += len + strspn(at + len, " ");
     }
-    if (row->offset == offsetof(struct config, storage_backend) &&
-        strcmp(row->key, "storage.trace.backend") == 0 && text_is_any(v->items[0], backends))
-        return config_fail(r, v->line, "%s " SLICE_FMT " is not supported yet; local and s3 are",
-                           v->label, SLICE_ARG(v->items[0]));
     if (strchr(row->words, ' ') == NULL)
         return config_fail(r, v->line, "%s: \"" SLICE_FMT "\" must be %s", v->label,
                            (int)(v->items[0].len > 80 ? 80 : v->items[0].len),

@@ -145,6 +145,10 @@ static void write_part(const struct config *c, const struct config_row *row, str
         buf_append_byte(out, ' ');
         write_pairs(c->s3_metadata, c->s3_metadata_count, true, out);
         buf_append_byte(out, '\n');
+    } else if (row->part == config_parts_gcs_metadata) {
+        buf_append_byte(out, ' ');
+        write_pairs(c->gcs_metadata, c->gcs_metadata_count, true, out);
+        buf_append_byte(out, '\n');
     } else if (row->part == config_parts_s3_tags) {
         buf_append_byte(out, ' ');
         write_pairs(c->s3_tags, c->s3_tag_count, true, out);

@@ -227,7 +227,7 @@ static enum remote_verdict attempt(struct remote *r, const struct remote_request
     enum remote_verdict v = REMOTE_FAILED;
     int64_t begun = clock_mono_ns(r->clock);
     struct http_call call;
-    void *ticket = NULL;
+    const void *ticket = NULL;
     struct arena a;
 
     arena_init(&a, NULL);
@@ -243,6 +243,35 @@ static enum remote_verdict attempt(struct remote *r, const struct remote_request
     return v;
 }
 
+/* A thing that is not there is an answer; that the bucket is not, a mistake. */
+static void note(struct remote *r, const struct remote_request *q, enum err e,
+                 const struct remote_answer *a)
+{
+    bool is_secret = e == ERR_UNAUTHENTICATED || e == ERR_FORBIDDEN;
+    bool is_away = e == ERR_UNAVAILABLE || e == ERR_TIMEOUT;
+    bool is_mistake = is_secret || is_away || (e == ERR_NOT_FOUND && q->key == NULL);
+    char text[512], status[32] = "";
+
+    mutex_lock(&r->lock);
+    bool is_news = (is_mistake || e == ERR_OK) && r->noted != e;
+    if (is_news)
+        r->noted = e;
+    mutex_unlock(&r->lock);
+    if (!is_news || !is_mistake || r->note == NULL)
+        return;
+    if (a->status != 0)
+        (void)snprintf(status, sizeof status, ", HTTP %u", a->status);
+    (void)snprintf(text, sizeof text, "%s: the store %s (%s%s)",
+                   is_secret ? r->ops->secret_key
+                   : is_away ? r->ops->endpoint_key
+                             : r->ops->bucket_key,
+                   is_secret ? "refuses these credentials"
+                   : is_away ? "can not be reached"
+                             : "has no such bucket",
+                   err_name(e), status);
+    r->note(r->note_arg, text);
+}
+
 enum err remote_call(struct remote *r, const struct remote_request *q, struct remote_answer *ret)
 {
     unsigned at_once = 0;
@@ -254,26 +283,53 @@ enum err remote_call(struct remote *r, const struct remote_request *q, struct re
         buf_init(&answer.body, 1);
         enum remote_verdict v = attempt(r, q, &answer, &e);
         if (v == REMOTE_DONE) {
+            note(r, q, ERR_OK, &answer);
             *ret = answer;
             return ERR_OK;
         }
         remote_answer_release(&answer);
         if (v == REMOTE_AT_ONCE && at_once++ < 2)
             continue;
-        if (v != REMOTE_AGAIN || i + 1 >= r->tries.attempts_max || !may_repeat(r, false))
+        if (v != REMOTE_AGAIN || i + 1 >= r->tries.attempts_max || !may_repeat(r, false)) {
+            note(r, q, e, &answer);
             return e;
+        }
         back_off(r, i);
     }
 }
 
-int64_t remote_timeout_ns(const struct remote_request *q)
+struct http_call remote_http(const struct remote_request *q)
 {
-    return TIMEOUT_NS + (int64_t)((q->body.len + q->body_bytes_max) >> 20) * TIMEOUT_NS_PER_MIB;
+    size_t bytes = q->body_bytes_max;
+
+    return (struct http_call){
+        .method = q->method,
+        .body = q->body,
+        .timeout_ns = TIMEOUT_NS + (int64_t)((q->body.len + bytes) >> 20) * TIMEOUT_NS_PER_MIB,
+        .body_bytes_max = bytes > REMOTE_ERROR_BYTES_MAX ? bytes : REMOTE_ERROR_BYTES_MAX};
 }
 
-size_t remote_body_bytes_max(const struct remote_request *q)
+const char *const *remote_headers(const struct remote_request *q, const char *const *own,
+                                  unsigned count, struct arena *a)
 {
-    return q->body_bytes_max > REMOTE_ERROR_BYTES_MAX ? q->body_bytes_max : REMOTE_ERROR_BYTES_MAX;
+    unsigned n = 0, more = 0;
+
+    while (q->headers != NULL && q->headers[more] != NULL)
+        more++;
+    const char **lines = ARENA_ARRAY(a, const char *, count + more + 3);
+    for (unsigned i = 0; lines != NULL && i < count + more; i++) {
+        const char *line = i < count ? own[i] : q->headers[i - count];
+        if (line != NULL)
+            lines[n++] = line;
+    }
+    if (lines != NULL && q->len > 0)
+        lines[n++] = arena_printf(a, "Range: bytes=%llu-%llu", (unsigned long long)q->offset,
+                                  (unsigned long long)(q->offset + q->len - 1));
+    if (lines != NULL && (q->body.len > 0 || q->content_type != NULL))
+        lines[n++] =
+            arena_printf(a, "Content-Type: %s",
+                         q->content_type != NULL ? q->content_type : "application/octet-stream");
+    return arena_err(a) == ERR_OK ? lines : NULL;
 }
 
 const char *remote_key(const struct remote *r, const char *key, struct arena *a)

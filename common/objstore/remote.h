@@ -26,6 +26,9 @@ enum {
     REMOTE_HINT_BYTES = 2048
 };
 
+/* What a refusal or a store that can not be reached means to who configured it: one line, once until something works again. */
+typedef void remote_note_fn(void *arg, const char *text);
+
 struct remote_tries {    /* how often, and how long apart */
     int64_t hedge_at_ns; /* 0: no hedging */
     unsigned hedge_max;  /* requests for one read altogether; 0: 2 */
@@ -75,10 +78,11 @@ struct remote_page {
 
 struct remote_ops {
     const char *hint_header, *get_query;
+    const char *bucket_key, *endpoint_key, *secret_key; /* of the configuration, for notes */
     /* One attempt's request, with what a client adds (host, prefix, credentials).  *ret_ticket, in the arena, comes back when it is refused.
      * Errors but ERR_NOMEM, ERR_LIMIT and ERR_INVALID are tried again. */
     enum err (*write)(struct remote *r, const struct remote_request *q, struct arena *a,
-                      struct http_call *ret, void **ret_ticket);
+                      struct http_call *ret, const void **ret_ticket);
     /* What a status that no repeat helps by itself means; *ret is an error for it already. */
     enum remote_verdict (*refused)(struct remote *r, const void *ticket,
                                    const struct remote_answer *a, enum err *ret);
@@ -99,6 +103,9 @@ struct remote {
     struct rng rng;
     struct metric_family *durations;
     struct metric_cell *hedged;
+    remote_note_fn *note; /* NULL: nobody wants to know */
+    void *note_arg;
+    enum err noted; /* lock */
 };
 
 /* On errors too remote_release is due. */
@@ -114,9 +121,11 @@ MUST_CHECK enum err remote_call(struct remote *r, const struct remote_request *q
 void remote_answer_release(struct remote_answer *a);
 /* The object's name in the store, with the bucket's prefix. */
 const char *remote_key(const struct remote *r, const char *key, struct arena *a);
-/* How long an answer may take. */
-int64_t remote_timeout_ns(const struct remote_request *q);
-size_t remote_body_bytes_max(const struct remote_request *q);
+/* What every request has: method, body, limits. */
+struct http_call remote_http(const struct remote_request *q);
+/* "name: value" lines, NULL-terminated: `own` (count of them, NULL ones left out), the range, the content's type, what the request brings. */
+const char *const *remote_headers(const struct remote_request *q, const char *const *own,
+                                  unsigned count, struct arena *a);
 
 /* Ops of a bucket that are the same everywhere; `b` is a struct remote. */
 enum err remote_get(struct bucket *b, const char *key, uint64_t offset, void *ret, size_t len);

@@ -35,6 +35,9 @@ static const struct bucket_ops bucket_ops = {.put = op_put,
                                              .remove = remote_remove,
                                              .free = op_free};
 static const struct remote_ops remote_ops = {.hint_header = "x-amz-bucket-region",
+                                             .bucket_key = "storage.trace.s3.bucket",
+                                             .endpoint_key = "storage.trace.s3.endpoint",
+                                             .secret_key = "storage.trace.s3.access_key",
                                              .write = s3_write,
                                              .refused = s3_refused,
                                              .list_page = s3_list_page};
@@ -128,6 +131,8 @@ enum err s3_new(const struct s3_options *o, struct bucket **ret, struct err_deta
         return ERR_NOMEM;
     arena_init(&s->arena, NULL);
     enum err e = remote_init(&s->remote, &bucket_ops, &remote_ops, &o->tries, o->clock);
+    s->remote.note = o->note;
+    s->remote.note_arg = o->note_arg;
     copy_options(s, o);
     if (e == ERR_OK)
         e = arena_err(&s->arena);

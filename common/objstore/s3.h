@@ -40,6 +40,8 @@ struct s3_options {
     const char *ca_file, *cert_file, *key_file; /* NULL: none */
     bool insecure_skip_verify;
     unsigned tls_min;
+    remote_note_fn *note; /* NULL: none */
+    void *note_arg;
     const struct clock *clock;
 };
 

@@ -113,24 +113,20 @@ static enum err make_call(struct s3 *s, const struct remote_request *r, const st
     if (e != ERR_OK)
         return e;
     bool has_query = r->query != NULL && r->query[0] != '\0';
-    *ret = (struct http_call){
-        .method = r->method,
-        .url = arena_printf(a, "%s://%s%s%s%s", s->o.is_insecure ? "http" : "https", s->host, path,
-                            has_query ? "?" : "", has_query ? r->query : ""),
-        .headers = header_lines(&h, a),
-        .body = r->body,
-        .ca_file = s->o.ca_file,
-        .cert_file = s->o.cert_file,
-        .key_file = s->o.key_file,
-        .insecure_skip_verify = s->o.insecure_skip_verify,
-        .tls_min = s->o.tls_min,
-        .timeout_ns = remote_timeout_ns(r),
-        .body_bytes_max = remote_body_bytes_max(r)};
+    *ret = remote_http(r);
+    ret->url = arena_printf(a, "%s://%s%s%s%s", s->o.is_insecure ? "http" : "https", s->host, path,
+                            has_query ? "?" : "", has_query ? r->query : "");
+    ret->headers = header_lines(&h, a);
+    ret->ca_file = s->o.ca_file;
+    ret->cert_file = s->o.cert_file;
+    ret->key_file = s->o.key_file;
+    ret->insecure_skip_verify = s->o.insecure_skip_verify;
+    ret->tls_min = s->o.tls_min;
     return arena_err(a);
 }
 
 enum err s3_write(struct remote *r, const struct remote_request *q, struct arena *a,
-                  struct http_call *ret, void **ret_ticket)
+                  struct http_call *ret, const void **ret_ticket)
 {
     struct s3 *s = (struct s3 *)r;
     struct s3_keys *keys = ARENA_NEW(a, struct s3_keys);

@@ -1,6 +1,7 @@
 #include "common/objstore/s3_credentials.h"
 
 #include "common/base/arena.h"
+#include "common/objstore/renewal.h"
 #include "common/objstore/s3_sign.h"
 #include "common/objstore/xml.h"
 #include "common/sys/fs.h"
@@ -15,15 +16,13 @@ enum { FILE_BYTES_MAX = 1 << 20, ANSWER_BYTES_MAX = 64 << 10 };
 #define SERVICE_TIMEOUT_NS (2 * NS_PER_S)
 #define STS_TIMEOUT_NS     (10 * NS_PER_S)
 #define TOKEN_SECONDS      "21600"
-#define RETRY_NS           (10 * NS_PER_S) /* a service that failed is left alone this long */
 
 struct s3_credentials {
     struct s3_credentials_options o;
     struct mutex
         renewing; /* held over the services' answers: who else needs keys waits; the fields below */
     struct s3_keys keys;
-    bool is_known, is_refused;
-    int64_t failed_ns; /* mono; 0: not */
+    struct renewal renewal;
 };
 
 int64_t s3_credentials_time(const char *text)
@@ -340,21 +339,13 @@ enum err s3_credentials_get(struct s3_credentials *c, struct s3_keys *ret)
     enum err e = ERR_OK;
 
     mutex_lock(&c->renewing);
-    int64_t now = clock_wall_ns(c->o.clock), mono = clock_mono_ns(c->o.clock);
-    bool is_old = !c->is_known || c->is_refused ||
-                  (c->keys.expires_ns != 0 && c->keys.expires_ns - now < S3_CREDENTIALS_MARGIN_NS);
-    bool may_last = c->is_known && !c->is_refused && c->keys.expires_ns > now;
-    if (is_old && !(may_last && c->failed_ns != 0 && mono - c->failed_ns < RETRY_NS)) {
-        struct s3_keys keys;
+    if (renewal_is_due(&c->renewal)) {
+        struct s3_keys keys = {.expires_ns = 0};
         e = fetch(c, &keys);
-        c->failed_ns = e == ERR_OK ? 0 : mono;
-        if (e == ERR_OK) {
+        if (e == ERR_OK)
             c->keys = keys;
-            c->is_known = true;
-            c->is_refused = false;
-        } else if (may_last) {
-            e = ERR_OK;
-        }
+        e = renewal_done(&c->renewal, e, keys.expires_ns);
+        explicit_bzero(&keys, sizeof keys);
     }
     if (e == ERR_OK)
         *ret = c->keys;
@@ -365,9 +356,9 @@ enum err s3_credentials_get(struct s3_credentials *c, struct s3_keys *ret)
 void s3_credentials_refused(struct s3_credentials *c, const struct s3_keys *keys)
 {
     mutex_lock(&c->renewing);
-    if (c->is_known && strcmp(c->keys.access_key, keys->access_key) == 0 &&
+    if (c->renewal.is_known && strcmp(c->keys.access_key, keys->access_key) == 0 &&
         strcmp(c->keys.token, keys->token) == 0)
-        c->is_refused = true;
+        c->renewal.is_refused = true;
     mutex_unlock(&c->renewing);
 }
 
@@ -379,6 +370,7 @@ enum err s3_credentials_new(const struct s3_credentials_options *o, struct s3_cr
     if (c == NULL)
         return ERR_NOMEM;
     c->o = *o;
+    c->renewal.clock = o->clock;
     mutex_init(&c->renewing);
     *ret = c;
     return ERR_OK;

@@ -5,7 +5,7 @@
  *          the shared file (AWS_SHARED_CREDENTIALS_FILE, ~/.aws/credentials; AWS_PROFILE); a container's address
  *          (AWS_CONTAINER_CREDENTIALS_FULL_URI, _RELATIVE_URI: EKS pod identity, ECS); the instance's metadata (IMDSv2).
  *          The first that has any answers; none: requests go unsigned, as for public buckets.
- * Renewal: S3_CREDENTIALS_MARGIN_NS before they end.  A failed renewal keeps the old ones while they last.
+ * Renewal: before they end (renewal.h).
  * Threads: any; one thread renews, the others wait for it.
  * Secrets: never in an error text.
  */
@@ -14,8 +14,6 @@
 
 #include "common/base/clock.h"
 #include "common/net/http_client.h"
-
-#define S3_CREDENTIALS_MARGIN_NS (5 * 60 * NS_PER_S)
 
 struct s3_keys {
     char access_key[256], secret_key[256], token[8192];

@@ -21,7 +21,7 @@ struct s3 {
 };
 
 MUST_CHECK enum err s3_write(struct remote *r, const struct remote_request *q, struct arena *a,
-                             struct http_call *ret, void **ret_ticket);
+                             struct http_call *ret, const void **ret_ticket);
 enum remote_verdict s3_refused(struct remote *r, const void *ticket, const struct remote_answer *a,
                                enum err *ret);
 MUST_CHECK enum err s3_put_file(struct bucket *b, const char *key, const char *path);

@@ -64,13 +64,53 @@ class Server:
     def read(self, key):
         return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
+    def put(self, key, data):
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def metadata(self, key):
+        return self.client.head_object(Bucket=BUCKET, Key=key)["Metadata"]
+
+    def what(self, request, body):
+        """(method, key, query) of a request; key "": the bucket itself."""
+        at = urlsplit(request.path)
+        return request.command, unquote(at.path).removeprefix(f"/{BUCKET}").removeprefix("/"), dict(parse_qsl(at.query, keep_blank_values=True))
+
+    def config(self, port, **more):
+        return {"backend": "s3", "s3": {
+            "bucket": BUCKET, "endpoint": f"127.0.0.1:{port}", "region": "us-east-1", "access_key": ACCESS, "secret_key": SECRET,
+            "insecure": True, "forcepathstyle": True, "retry_backoff_initial": "10ms", "retry_backoff_max": "50ms", **more}}
+
+    def with_metadata(self, pairs):
+        return {"metadata": pairs, "storage_class": "STANDARD"}
+
+    secrets = (SECRET,)
+
+    def check_signature(self, request, body):
+        """The Authorization header is what botocore makes of the same request."""
+        given = request.headers.get("Authorization", "")
+        found = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/s3/aws4_request,SignedHeaders=([^,]+),Signature=([0-9a-f]{64})", given)
+        if not found:
+            return f"no signature: {given!r}"
+        _, date, region, names, _ = found.groups()
+        signed = {n: request.headers[n] for n in names.split(";")}
+        at = urlsplit(request.path)
+        made = AWSRequest(method=request.command, url=f"http://{signed['host']}{at.path}" + (f"?{at.query}" if at.query else ""), data=body, headers=signed)
+        made.context["timestamp"] = signed["x-amz-date"]
+        auth = S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", region)
+        text = auth.string_to_sign(made, auth.canonical_request(made))
+        want = auth.signature(text, made)
+        import hashlib
+        if hashlib.sha256(body).hexdigest() != signed["x-amz-content-sha256"]:
+            return "the body's hash is wrong"
+        return None if want == found.group(5) else f"wrong signature of {request.command} {request.path}\n{auth.canonical_request(made)}"
+
 
 Seen = collections.namedtuple("Seen", "method key query range status at done")
 
 
 class Proxy:
     """`rules`: functions (method, key, query) -> None or the name of a fault, asked for each request:
-    "503" SlowDown; "500"; "drop" connection closed; "late" done, but the answer is lost; "cut" half of the body; "short" a range that is too short,
+    "503" SlowDown; "500"; "403" AccessDenied; "drop" connection closed; "late" done, but the answer is lost; "cut" half of the body; "short" a range that is too short,
     called complete; "old" the first answer to this listing, again; a number: seconds of waiting before."""
 
     def __init__(self, server):
@@ -97,49 +137,30 @@ class Proxy:
         self.httpd.shutdown()
         self.httpd.server_close()
 
-    def check_signature(self, request, body):
-        """The Authorization header is what botocore makes of the same request."""
-        given = request.headers.get("Authorization", "")
-        found = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/s3/aws4_request,SignedHeaders=([^,]+),Signature=([0-9a-f]{64})", given)
-        if not found:
-            return f"no signature: {given!r}"
-        _, date, region, names, _ = found.groups()
-        signed = {n: request.headers[n] for n in names.split(";")}
-        at = urlsplit(request.path)
-        made = AWSRequest(method=request.command, url=f"http://{signed['host']}{at.path}" + (f"?{at.query}" if at.query else ""), data=body, headers=signed)
-        made.context["timestamp"] = signed["x-amz-date"]
-        auth = S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", region)
-        text = auth.string_to_sign(made, auth.canonical_request(made))
-        want = auth.signature(text, made)
-        import hashlib
-        if hashlib.sha256(body).hexdigest() != signed["x-amz-content-sha256"]:
-            return "the body's hash is wrong"
-        return None if want == found.group(5) else f"wrong signature of {request.command} {request.path}\n{auth.canonical_request(made)}"
-
     def handle(self, request):
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         at = urlsplit(request.path)
-        key, query = unquote(at.path).removeprefix(f"/{BUCKET}").removeprefix("/"), dict(parse_qsl(at.query, keep_blank_values=True))
+        method, key, query = self.server.what(request, body)
         begun = time.monotonic()
-        wrong = self.check_signature(request, body)
+        wrong = self.server.check_signature(request, body)
         if wrong:
             self.bad.append(wrong)
-        fault = next((f for f in (rule(request.command, key, query) for rule in list(self.rules)) if f), None)
+        fault = next((f for f in (rule(method, key, query) for rule in list(self.rules)) if f), None)
         if fault is not None:
             with self.lock:
                 self.faults[str(fault)] += 1
         if isinstance(fault, (int, float)):
             time.sleep(fault)
-        status = self.answer(request, body, fault, (request.command, key, at.query))
+        status = self.answer(request, body, fault, (method, key, at.query))
         with self.lock:
-            self.seen.append(Seen(request.command, key, query, request.headers.get("Range"), status, begun, time.monotonic()))
+            self.seen.append(Seen(method, key, query, request.headers.get("Range"), status, begun, time.monotonic()))
 
     def answer(self, request, body, fault, name):
         if fault == "drop":
             request.close_connection = True
             return 0
-        if fault in ("503", "500"):
-            code = "SlowDown" if fault == "503" else "InternalError"
+        if fault in ("503", "500", "403"):
+            code = {"503": "SlowDown", "500": "InternalError", "403": "AccessDenied"}[fault]
             return self.reply(request, int(fault), {}, f"<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>".encode())
         there = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         there.request(request.command, request.path, body or None, dict(request.headers.items()))
@@ -178,6 +199,4 @@ class Proxy:
 
 
 def config(proxy, **more):
-    return {"storage": {"trace": {"backend": "s3", "s3": {
-        "bucket": BUCKET, "endpoint": f"127.0.0.1:{proxy.port}", "region": "us-east-1", "access_key": ACCESS, "secret_key": SECRET,
-        "insecure": True, "forcepathstyle": True, "retry_backoff_initial": "10ms", "retry_backoff_max": "50ms", **more}}}}
+    return {"storage": {"trace": proxy.server.config(proxy.port, **more)}}

@@ -272,10 +272,8 @@ static void test_bad_values(void **state)
                  "t.yml:4: storage.trace.wal.segment_bytes: 10 is out of range (at least 64KiB)");
     expect_error("multitenancy_enabled: perhaps\n", 1,
                  "t.yml:1: multitenancy_enabled: \"perhaps\" is not true or false");
-    expect_error("storage:\n  trace:\n    backend: gcs\n", 3,
-                 "t.yml:3: storage.trace.backend gcs is not supported yet; local and s3 are");
     expect_error("storage:\n  trace:\n    backend: tape\n", 3,
-                 "t.yml:3: storage.trace.backend: \"tape\" must be one of: local s3");
+                 "t.yml:3: storage.trace.backend: \"tape\" must be one of: local s3 gcs azure");
     expect_error(
         "ingester: {lifecycler: {ring: {replication_factor: 3}}}\n", 1,
         "t.yml:1: ingester.lifecycler.ring.replication_factor: 3 is not supported yet; only 1 is");
@@ -570,8 +568,8 @@ static void test_flags(void **state)
         parse_flags("", false, &(struct config_flag){"server.http-listen-port", "x"}, 1), 0,
         "-server.http-listen-port: \"x\" is not a whole number");
     expect_error_from(
-        parse_flags("", false, &(struct config_flag){"storage.trace.backend", "gcs"}, 1), 0,
-        "-storage.trace.backend gcs is not supported yet; local and s3 are");
+        parse_flags("", false, &(struct config_flag){"storage.trace.backend", "tape"}, 1), 0,
+        "-storage.trace.backend: \"tape\" must be one of: local s3 gcs azure");
 }
 
 static void test_environment(void **state)
