@@ -102,8 +102,12 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
             struct trace_id id;
             if (found[k].len != TRACE_ID_BYTES)
                 continue;
+            if (ids->count >= FLAGGED_MAX) {
+                ctx->missing++;
+                break;
+            }
             memcpy(id.b, found[k].ptr, TRACE_ID_BYTES);
-            e = ids->count < FLAGGED_MAX ? search_ids_add(ids, ctx->arena, id) : ERR_OK;
+            e = search_ids_add(ids, ctx->arena, id);
         }
         if (e == ERR_CORRUPT)
             e = ERR_OK; /* its search answer will tell */

@@ -188,6 +188,7 @@ static inline void push_otlp(struct slice otlp, uint32_t span_count, bool is_dou
 
     w.push.kind = PUSH_CLIENT;
     w.push.item.bytes = otlp.len;
+    w.push.wal_flags = is_doubt ? WAL_FLAG_DOUBT : 0;
     w.push.m = (struct push_message){.batch_id = {1, 2, 3},
                                      .part = ++next_part,
                                      .span_count = span_count,

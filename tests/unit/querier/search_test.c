@@ -143,6 +143,31 @@ static void test_a_flagged_trace_in_one_place(void **state)
     assert_int_equal(missing, 0);
 }
 
+/* More than a search keeps: what is left out is said. */
+static void test_more_flagged_than_are_kept(void **state)
+{
+    enum { PUSHES = 51, SPANS = 2000 }; /* 102,000 traces, and 100,000 are kept */
+    struct buf one, all;
+
+    begin(state, false);
+    buf_init(&one, 1 << 20);
+    buf_init(&all, 4 << 20);
+    for (unsigned i = 0; i < PUSHES; i++) {
+        buf_reset(&all);
+        for (unsigned k = 0; k < SPANS; k++) {
+            buf_reset(&one);
+            otlp_one(&one, "shop", 1 + i * SPANS + k, 1, 0, 2, base_ns + (int64_t)k * NS_PER_MS,
+                     "");
+            buf_append(&all, buf_slice(&one));
+        }
+        push_otlp(buf_slice(&all), SPANS, true);
+    }
+    buf_release(&one);
+    buf_release(&all);
+    assert_int_equal(search("{ }").trace_count, 20);
+    assert_int_not_equal(missing, 0);
+}
+
 static void test_who_can_not_be_reached_makes_it_partial(void **state)
 {
     begin(state, true);
@@ -210,13 +235,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, tmpdir_setup, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_heads_alone_then_blocks_alone),
-        T(test_a_trace_in_block_and_head_is_judged_whole),
-        T(test_a_part_after_the_window_counts),
-        T(test_a_flagged_trace_in_one_place),
-        T(test_who_can_not_be_reached_makes_it_partial),
-        T(test_tags_of_heads_and_blocks),
-        T(test_a_damaged_block_makes_it_partial),
+        T(test_heads_alone_then_blocks_alone),  T(test_a_trace_in_block_and_head_is_judged_whole),
+        T(test_a_part_after_the_window_counts), T(test_a_flagged_trace_in_one_place),
+        T(test_more_flagged_than_are_kept),     T(test_who_can_not_be_reached_makes_it_partial),
+        T(test_tags_of_heads_and_blocks),       T(test_a_damaged_block_makes_it_partial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
