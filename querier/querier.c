@@ -144,11 +144,11 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer,
     app_observe_request("GET", j->route->name, answer->status,
                         clock_mono_ns(q->app->clock) - j->begun_ns);
     if (j->is_stream && e != ERR_OK) {
-        /* The line's end belongs to the plain text. */
-        stream_refuse(j->req, stream_code(e),
-                      slice_sub(buf_slice(&answer->body), 0, answer->body.len - 1));
+        /* The line's end belongs to the plain text; without memory there is no text at all. */
+        size_t len = answer->body.len > 0 ? answer->body.len - 1 : 0;
+        stream_refuse(j->req, stream_code(e), slice_sub(buf_slice(&answer->body), 0, len));
     } else if (j->is_stream) {
-        stream_reply(j->req, buf_slice(&answer->body));
+        stream_reply(j->req, buf_slice(&answer->body), answer->missing);
     } else {
         reply_http(j, content_type, answer);
     }

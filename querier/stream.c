@@ -305,12 +305,15 @@ void stream_refuse(struct http_req *req, unsigned code, struct slice text)
     buf_release(&message);
 }
 
-void stream_reply(struct http_req *req, struct slice answer)
+void stream_reply(struct http_req *req, struct slice answer, unsigned missing)
 {
-    static const struct http_header headers[] = {{"content-type", "application/grpc"}};
+    char places[16];
+    struct http_header headers[] = {{"content-type", "application/grpc"},
+                                    {"x-vivace-partial", places}};
     static const struct http_header trailers[] = {{"grpc-status", "0"}, {"grpc-message", ""}};
     struct buf body;
 
+    (void)snprintf(places, sizeof places, "%u", missing);
     buf_init(&body, SIZE_MAX / 2);
     stream_packets(answer, STREAM_PACKET_BYTES_MAX, &body);
     if (buf_err(&body) != ERR_OK)
@@ -318,7 +321,7 @@ void stream_reply(struct http_req *req, struct slice answer)
     else
         http_reply(req, &(struct http_reply){.status = 200,
                                              .headers = headers,
-                                             .header_count = 1,
+                                             .header_count = missing != 0 ? 2 : 1,
                                              .body = &body,
                                              .trailers = trailers,
                                              .trailer_count = 2});

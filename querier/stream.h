@@ -45,6 +45,7 @@ MUST_CHECK unsigned stream_open(struct arena *a, const struct http_req *req,
                                 struct slice *ret_argument, struct err_detail *reterr_detail);
 /* The two ways to answer; req is dead afterwards. */
 void stream_refuse(struct http_req *req, unsigned code, struct slice text);
-void stream_reply(struct http_req *req, struct slice answer);
+/* `missing`: places that did not answer, told as over HTTP: x-vivace-partial, in the call's first metadata. */
+void stream_reply(struct http_req *req, struct slice answer, unsigned missing);
 
 #endif

@@ -99,6 +99,15 @@ def test_metrics(data):
     assert values == [10, 10, 10]
 
 
+def test_a_missing_place_is_told(tmp_path):
+    with closing(Cluster(tmp_path, counts={"ingester": 2})) as c, grpc.insecure_channel(f"127.0.0.1:{c.querier.http_port}") as channel:
+        ask = channel.unary_stream("/tempopb.StreamingQuerier/Search", request_serializer=bytes, response_deserializer=bytes)
+        partial = lambda: dict(ask(field(8, "{}"), timeout=20).initial_metadata()).get("x-vivace-partial")
+        assert partial() is None
+        c.processes["ingester"][1].kill()
+        eventually(lambda: partial() == "1", 30)
+
+
 def test_what_is_refused(data):
     _, channel, base = data
     code, text = code_of(channel, "Search", field(8, "{ nonsense"), field(5, base), field(6, base + 90))
