@@ -489,8 +489,7 @@ void answers_tags_v2(struct buf *out, const struct tag_names *r, unsigned scopes
         json_out_end_object(&j);
 }
 
-/* A value's text as the tag values routes write it. */
-static struct slice value_text(struct buf *scratch, struct value v)
+struct slice answers_value_text(struct buf *scratch, struct value v)
 {
     if (v.type == VALUE_STRING)
         return v.s;
@@ -502,7 +501,7 @@ static struct slice value_text(struct buf *scratch, struct value v)
     return buf_slice(scratch);
 }
 
-static const char *value_type_name(struct value v)
+const char *answers_value_type(struct value v)
 {
     switch (v.type) {
     case VALUE_STRING: return "string";
@@ -534,7 +533,7 @@ void answers_values_v1(struct buf *out, const struct tag_values *r, bool is_pb)
         json_out_begin_array(&j);
     }
     for (uint32_t i = 0; i < r->count; i++) {
-        struct slice text = value_text(&scratch, r->values[i]);
+        struct slice text = answers_value_text(&scratch, r->values[i]);
         if (is_pb)
             pb_bytes(out, 1, text);
         else
@@ -561,17 +560,17 @@ void answers_values_v2(struct buf *out, const struct tag_values *r, bool is_pb)
         json_out_begin_array(&j);
     }
     for (uint32_t i = 0; i < r->count; i++) {
-        struct slice text = value_text(&scratch, r->values[i]);
+        struct slice text = answers_value_text(&scratch, r->values[i]);
         if (is_pb) {
             size_t mark = pb_begin(out, 1);
-            pb_bytes(out, 1, slice_str(value_type_name(r->values[i])));
+            pb_bytes(out, 1, slice_str(answers_value_type(r->values[i])));
             pb_bytes(out, 2, text);
             pb_end(out, mark);
             continue;
         }
         json_out_begin_object(&j);
         json_out_key(&j, "type");
-        json_out_cstring(&j, value_type_name(r->values[i]));
+        json_out_cstring(&j, answers_value_type(r->values[i]));
         if (text.len != 0) {
             json_out_key(&j, "value");
             json_out_string(&j, text);

@@ -25,6 +25,16 @@ void answers_tags_v2(struct buf *out, const struct tag_names *r, unsigned scopes
 void answers_values_v1(struct buf *out, const struct tag_values *r, bool is_pb);
 void answers_values_v2(struct buf *out, const struct tag_values *r, bool is_pb);
 
+/* answers_llm.c: Tempo's form for language models (Accept: application/vnd.grafana.llm): ids in hex, attributes as plain objects sorted by
+ * key, values by type.  A trace that is not there is {}.  What can not be allocated is left out: arena_err tells. */
+#define ANSWERS_LLM_TYPE "application/vnd.grafana.llm"
+void answers_llm_trace(struct buf *out, struct arena *a, struct slice otlp);
+void answers_llm_values(struct buf *out, const struct tag_values *r);
+
+/* A value's text and type's name as the tag values routes write them.  The text may be in `scratch`. */
+struct slice answers_value_text(struct buf *scratch, struct value v);
+const char *answers_value_type(struct value v);
+
 /* answers_metrics.c */
 struct answers_metrics {
     struct metrics_result result;

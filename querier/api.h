@@ -25,6 +25,7 @@ struct api_request {
     struct slice query;       /* query string */
     struct slice argument;    /* of the path, decoded: trace id or tag name */
     bool wants_protobuf;      /* metrics are JSON all the same, over HTTP */
+    bool wants_llm;           /* traces v2 and values v2 have that form; the others are JSON */
     bool is_stream;           /* asked by gRPC: everything is protobuf */
     int64_t now_ns;
 };

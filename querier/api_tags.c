@@ -163,6 +163,11 @@ enum err api_values_v2(struct api_request *r, struct api_answer *answer,
     if (e != ERR_OK)
         return e;
     answer->missing = r->search.missing;
+    if (r->wants_llm) {
+        answer->content_type = ANSWERS_LLM_TYPE "+json";
+        answers_llm_values(&answer->body, &values);
+        return ERR_OK;
+    }
     answer->content_type = r->wants_protobuf ? "application/protobuf" : answer->content_type;
     answers_values_v2(&answer->body, &values, r->wants_protobuf);
     return ERR_OK;

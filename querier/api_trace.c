@@ -1,6 +1,7 @@
 /* Traces by id. */
 #include "common/codec/otlp_to_json.h"
 #include "common/codec/otlp_write.h"
+#include "querier/answers.h"
 #include "querier/api.h"
 #include "querier/params.h"
 #include "querier/shared_ids.h"
@@ -78,6 +79,11 @@ enum err api_trace_v2(struct api_request *r, struct api_answer *answer,
         answer->content_type = "application/protobuf";
         v2_protobuf(&answer->body, otlp, partial);
         return ERR_OK;
+    }
+    if (r->wants_llm) {
+        answer->content_type = ANSWERS_LLM_TYPE "+json";
+        answers_llm_trace(&answer->body, r->search.arena, otlp);
+        return arena_err(r->search.arena);
     }
     json_out_init(&j, &answer->body);
     json_out_begin_object(&j);

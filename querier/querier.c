@@ -9,6 +9,7 @@
 #include "common/obs/metrics.h"
 #include "common/sys/queue.h"
 #include "common/sys/thread.h"
+#include "querier/answers.h"
 #include "querier/api.h"
 #include "querier/stream.h"
 
@@ -50,7 +51,7 @@ struct job {
     struct budget budget;
     struct slice argument, query;
     char tenant[151];
-    bool wants_protobuf, is_stream, takes_gzip;
+    bool wants_protobuf, wants_llm, is_stream, takes_gzip;
     int64_t begun_ns, deadline_ns;
     atomic_bool cancel;
     const atomic_bool *gone;
@@ -166,6 +167,7 @@ static void job_run(struct work *w)
         .query = j->query,
         .argument = j->argument,
         .wants_protobuf = j->wants_protobuf,
+        .wants_llm = j->wants_llm,
         .is_stream = j->is_stream,
         .now_ns = clock_wall_ns(q->app->clock),
         .search = {.ingesters = q->ingesters,
@@ -239,8 +241,10 @@ static enum err job_of_http(struct querier *q, struct http_req *req, struct job 
         return ERR_NOT_FOUND;
     }
     job_set_route(j, route);
-    j->wants_protobuf =
-        slice_contains(http_req_header(req, "accept"), SLICE_LIT("application/protobuf"));
+    struct slice accept = http_req_header(req, "accept");
+    j->wants_protobuf = slice_contains(accept, SLICE_LIT("application/protobuf"));
+    j->wants_llm = !j->wants_protobuf && !slice_contains(accept, SLICE_LIT("application/json")) &&
+                   slice_contains(accept, SLICE_LIT(ANSWERS_LLM_TYPE));
     j->takes_gzip = gzip_is_accepted(http_req_header(req, "accept-encoding"));
     j->query = arena_dup(&j->arena, http_req_query(req));
     *ret = j;

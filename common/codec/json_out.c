@@ -139,6 +139,12 @@ void json_out_cstring(struct json_out *j, const char *s)
     json_out_string(j, slice_str(s));
 }
 
+void json_out_null(struct json_out *j)
+{
+    value_begin(j);
+    buf_append_str(j->out, "null");
+}
+
 void json_out_bool(struct json_out *j, bool v)
 {
     value_begin(j);

@@ -26,6 +26,7 @@ void json_out_key(struct json_out *j, const char *key);
 void json_out_key_slice(struct json_out *j, struct slice key);
 void json_out_string(struct json_out *j, struct slice s);
 void json_out_cstring(struct json_out *j, const char *s);
+void json_out_null(struct json_out *j);
 void json_out_bool(struct json_out *j, bool v);
 void json_out_u64(struct json_out *j, uint64_t v);      /* a number */
 void json_out_i64(struct json_out *j, int64_t v);       /* a number */
