@@ -11,6 +11,7 @@ static const struct api_route routes[] = {
      api_values_v2},
     {"api_metrics_query_range", "metrics", "/api/metrics/query_range", NULL, api_query_range},
     {"api_metrics_query", "metrics", "/api/metrics/query", NULL, api_query_instant},
+    {"api_mcp", "mcp", "/api/mcp", NULL, api_mcp},
 };
 
 static bool has_suffix(struct slice s, const char *suffix)
@@ -42,4 +43,16 @@ const struct api_route *api_route(struct slice path, struct slice *ret_argument)
         return r;
     }
     return NULL;
+}
+
+void api_error_text(struct buf *out, enum err e, const struct err_detail *detail)
+{
+    if (detail->text[0] != '\0')
+        buf_append_str(out, detail->text);
+    else if (e == ERR_TIMEOUT)
+        buf_append_str(out, "context deadline exceeded");
+    else if (e == ERR_LIMIT)
+        buf_append_str(out, "query needs more memory than it may have");
+    else
+        buf_append_str(out, err_name(e));
 }

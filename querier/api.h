@@ -24,9 +24,11 @@ struct api_request {
     struct search_ctx search; /* tenant, arena, deadline, cancel filled in */
     struct slice query;       /* query string */
     struct slice argument;    /* of the path, decoded: trace id or tag name */
-    bool wants_protobuf;      /* metrics are JSON all the same, over HTTP */
-    bool wants_llm;           /* traces v2 and values v2 have that form; the others are JSON */
-    bool is_stream;           /* asked by gRPC: everything is protobuf */
+    struct slice body;        /* of routes that take one */
+    bool is_post;
+    bool wants_protobuf; /* metrics are JSON all the same, over HTTP */
+    bool wants_llm;      /* traces v2 and values v2 have that form; the others are JSON */
+    bool is_stream;      /* asked by gRPC: everything is protobuf */
     int64_t now_ns;
 };
 
@@ -35,10 +37,14 @@ typedef enum err api_fn(struct api_request *r, struct api_answer *answer,
 
 struct api_route {
     const char *name; /* of tempo_request_duration_seconds */
-    const char *op;   /* of tempo_query_frontend_queries_total: traces, search, metadata, metrics */
+    const char
+        *op; /* of tempo_query_frontend_queries_total: traces, search, metadata, metrics, mcp */
     const char *prefix, *suffix; /* path = prefix, or prefix argument suffix */
     api_fn *fn;
 };
+
+/* The error as Tempo says it: plain, one line without its end. */
+void api_error_text(struct buf *out, enum err e, const struct err_detail *detail);
 
 /* NULL when no route is meant (404).  `path` decoded; *ret_argument points into it. */
 const struct api_route *api_route(struct slice path, struct slice *ret_argument);
@@ -48,5 +54,6 @@ api_fn api_trace_v1, api_trace_v2;                             /* api_trace.c */
 api_fn api_search;                                             /* api_search.c */
 api_fn api_tags_v1, api_tags_v2, api_values_v1, api_values_v2; /* api_tags.c */
 api_fn api_query_range, api_query_instant;                     /* api_metrics.c */
+api_fn api_mcp;                                                /* mcp.c */
 
 #endif

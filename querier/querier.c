@@ -49,9 +49,9 @@ struct job {
     const struct api_route *route;
     struct arena arena;
     struct budget budget;
-    struct slice argument, query;
+    struct slice argument, query, body;
     char tenant[151];
-    bool wants_protobuf, wants_llm, is_stream, takes_gzip;
+    bool wants_protobuf, wants_llm, is_stream, is_post, takes_gzip;
     int64_t begun_ns, deadline_ns;
     atomic_bool cancel;
     const atomic_bool *gone;
@@ -77,20 +77,6 @@ static void job_free(struct job *j)
 {
     arena_release(&j->arena);
     free(j);
-}
-
-/* The error's text as Tempo gives it: plain, one line. */
-static void error_body(struct buf *body, enum err e, const struct err_detail *detail)
-{
-    if (detail->text[0] != '\0')
-        buf_append_str(body, detail->text);
-    else if (e == ERR_TIMEOUT)
-        buf_append_str(body, "context deadline exceeded");
-    else if (e == ERR_LIMIT)
-        buf_append_str(body, "query needs more memory than it may have");
-    else
-        buf_append_str(body, err_name(e));
-    buf_append_byte(body, '\n');
 }
 
 /* The answer over HTTP.  What can not be compressed for lack of memory goes as it is. */
@@ -127,7 +113,8 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer,
         e = buf_err(&answer->body);
     if (e != ERR_OK) {
         buf_reset(&answer->body);
-        error_body(&answer->body, e, detail);
+        api_error_text(&answer->body, e, detail);
+        buf_append_byte(&answer->body, '\n');
         answer->status = err_http_status(e);
         content_type = "text/plain; charset=utf-8";
         answer->missing = 0;
@@ -166,6 +153,8 @@ static void job_run(struct work *w)
         .config = q->app->config,
         .query = j->query,
         .argument = j->argument,
+        .body = j->body,
+        .is_post = j->is_post,
         .wants_protobuf = j->wants_protobuf,
         .wants_llm = j->wants_llm,
         .is_stream = j->is_stream,
@@ -222,20 +211,34 @@ static void job_set_route(struct job *j, const struct api_route *route)
                                                                      : c->search_timeout_ns);
 }
 
+/* The route of a path behind the prefix; Tempo's queriers have all but MCP once more under /querier. */
+static const struct api_route *route_of(const struct config *c, struct slice path,
+                                        struct slice *ret_argument)
+{
+    struct slice prefix = slice_str(c->http_api_prefix), querier = SLICE_LIT("/querier");
+    bool is_internal = slice_has_prefix(path, querier);
+
+    if (is_internal)
+        path = slice_sub(path, querier.len, path.len);
+    if (!slice_has_prefix(path, prefix))
+        return NULL;
+    const struct api_route *route = api_route(slice_sub(path, prefix.len, path.len), ret_argument);
+    bool is_mcp = route != NULL && route->fn == api_mcp;
+    return is_mcp && (is_internal || !c->mcp_enabled) ? NULL : route;
+}
+
 /* ERR_NOT_FOUND: no route of ours. */
 static enum err job_of_http(struct querier *q, struct http_req *req, struct job **ret,
                             struct err_detail *detail)
 {
-    struct slice prefix = slice_str(q->app->config->http_api_prefix);
     struct job *j;
 
     enum err e = job_new(q, req, &j, detail);
     if (e != ERR_OK)
         return e;
     struct slice path = http_percent_decode(&j->arena, http_req_path(req));
-    const struct api_route *route = NULL;
-    if (path.ptr != NULL && slice_has_prefix(path, prefix))
-        route = api_route(slice_sub(path, prefix.len, path.len), &j->argument);
+    const struct api_route *route =
+        path.ptr == NULL ? NULL : route_of(q->app->config, path, &j->argument);
     if (route == NULL) {
         job_free(j);
         return ERR_NOT_FOUND;
@@ -247,6 +250,9 @@ static enum err job_of_http(struct querier *q, struct http_req *req, struct job 
                    slice_contains(accept, SLICE_LIT(ANSWERS_LLM_TYPE));
     j->takes_gzip = gzip_is_accepted(http_req_header(req, "accept-encoding"));
     j->query = arena_dup(&j->arena, http_req_query(req));
+    j->is_post = slice_eq_str(http_req_method(req), "POST");
+    if (route->fn == api_mcp)
+        j->body = arena_dup(&j->arena, http_req_body(req));
     *ret = j;
     return ERR_OK;
 }
@@ -330,7 +336,8 @@ static bool querier_http(void *room, struct http_req *req)
             job_start(j);
         return true;
     }
-    if (!slice_has_prefix(http_req_path(req), slice_str(q->app->config->http_api_prefix)))
+    if (!slice_has_prefix(http_req_path(req), slice_str(q->app->config->http_api_prefix)) &&
+        !slice_has_prefix(http_req_path(req), SLICE_LIT("/querier/")))
         return false;
     enum err e = job_of_http(q, req, &j, &detail);
     if (e == ERR_NOT_FOUND)

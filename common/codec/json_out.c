@@ -211,3 +211,9 @@ void json_out_base64(struct json_out *j, struct slice s)
     }
     buf_append_byte(j->out, '"');
 }
+
+void json_out_raw(struct json_out *j, struct slice json)
+{
+    value_begin(j);
+    buf_append(j->out, json);
+}

@@ -34,5 +34,6 @@ void json_out_i64_text(struct json_out *j, int64_t v);  /* "123" */
 void json_out_u64_text(struct json_out *j, uint64_t v); /* "123" */
 void json_out_double(struct json_out *j, double v);
 void json_out_base64(struct json_out *j, struct slice s);
+void json_out_raw(struct json_out *j, struct slice json); /* a value that is JSON already */
 
 #endif
