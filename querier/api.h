@@ -54,6 +54,6 @@ api_fn api_trace_v1, api_trace_v2;                             /* api_trace.c */
 api_fn api_search;                                             /* api_search.c */
 api_fn api_tags_v1, api_tags_v2, api_values_v1, api_values_v2; /* api_tags.c */
 api_fn api_query_range, api_query_instant;                     /* api_metrics.c */
-api_fn api_mcp;                                                /* mcp.c */
+api_fn api_mcp;                                                /* api_mcp.c */
 
 #endif

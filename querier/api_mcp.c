@@ -1,10 +1,9 @@
-#include "querier/mcp.h"
-
 #include "common/base/clock.h"
 #include "common/codec/json_out.h"
 #include "common/obs/metrics.h"
 #include "common/query/ql.h"
 #include "querier/api.h"
+#include "querier/mcp.h"
 #include "querier/params.h"
 
 #include <stdio.h>
