@@ -9,7 +9,8 @@
  * Errors:  the peer's own error comes as that error with its text as payload; our own have an empty payload.
  * Limits:  receive size of a lane always set, and checked before memory is taken.  A server has a context from a request until its answer is written; when all
  *          are taken, connections wait for one in the order in which they came, and are not read meanwhile.  A connection that stands still for 30 s in the
- *          middle of a message is closed.  At most 1024 connections a server.
+ *          middle of a message, or 10 s before the peer's hello, is closed.  At most 1024 connections a server.  A peer has 5 s to accept a connection, then the
+ *          next attempt begins.
  * Threads: rpc_call and rpc_reply from any thread.  Handlers and `done` run on nng's threads (`done` of a call that was not sent may run inside rpc_client_free):
  *          they post and return, never block.
  */

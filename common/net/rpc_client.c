@@ -10,7 +10,6 @@ enum {
     RPC_RECONNECT_MS_MIN = 100,
     RPC_RECONNECT_MS_MAX = 1000, /* a peer that is back is asked again at once */
     RPC_SEND_BYTES_MAX_DEFAULT = 64 << 20,
-    RPC_TIMEOUT_MS_MAX = 3600 * 1000,
     RPC_BATCH_MAX =
         8 /* calls given to the connection at a time; the others can still be taken back */
 };
@@ -126,7 +125,7 @@ static nng_duration rpc_ms_until(int64_t at_ns, int64_t now_ns)
 {
     int64_t ms = at_ns <= now_ns ? 0 : (at_ns - now_ns - 1) / NS_PER_MS + 1;
 
-    return (nng_duration)(ms > RPC_TIMEOUT_MS_MAX ? RPC_TIMEOUT_MS_MAX : ms);
+    return (nng_duration)(ms > rpc_times.tick_ms ? rpc_times.tick_ms : ms);
 }
 
 /* Most calls of a lane have the same time-out, so the first deadline stays the earliest, and the timer runs once in many calls. */
@@ -461,6 +460,7 @@ static int rpc_client_set_up(struct rpc_client *c, const char *url)
         rc = nng_aio_alloc(&c->timer, rpc_client_on_timer, c);
     if (rc != 0)
         return rc;
+    nng_aio_set_timeout(c->dial, rpc_times.dial_ms);
     mutex_lock(&c->lock);
     nng_stream_dialer_dial(c->dialer, c->dial);
     mutex_unlock(&c->lock);

@@ -10,9 +10,12 @@ enum { RPC_IOV_MAX = 8 }; /* nng's own limit */
 #define RPC_HELLO_NS (10 * NS_PER_S) /* from the connection to the peer's hello */
 #define RPC_STALL_NS (30 * NS_PER_S) /* without a byte, in the middle of a message */
 
+/* An address that is gone answers nothing, and the kernel would ask for two minutes, ever more rarely: a peer that is back would not be noticed. */
+struct rpc_times rpc_times = {.clock = &clock_system, .tick_ms = 5000, .dial_ms = 5000};
+
 int64_t rpc_now_ns(void)
 {
-    return clock_mono_ns(&clock_system);
+    return clock_mono_ns(rpc_times.clock);
 }
 
 enum err rpc_error_of_nng(int nng_error)

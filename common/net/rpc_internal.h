@@ -12,6 +12,7 @@
 #ifndef VIVACE_NET_RPC_INTERNAL_H
 #define VIVACE_NET_RPC_INTERNAL_H
 
+#include "common/base/clock.h"
 #include "common/net/rpc.h"
 #include "common/sys/thread.h"
 
@@ -26,6 +27,14 @@ enum {
 };
 
 #define RPC_ID_BIT 0x80000000u
+
+/* When a side looks whether something stands still, and how long a peer may take to accept.  Tests change it while nothing is open. */
+struct rpc_times {
+    const struct clock
+        *clock; /* of deadlines and limits; waits last as long as they do by it when they begin */
+    nng_duration tick_ms, dial_ms;
+};
+extern struct rpc_times rpc_times;
 
 int64_t rpc_now_ns(void);
 enum err rpc_error_of_nng(int nng_error);

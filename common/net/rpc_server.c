@@ -7,7 +7,6 @@
 
 enum {
     RPC_CONNECTIONS_MAX = 1024,
-    RPC_TICK_MS = 5000, /* how often connections that stand still are looked for */
     RPC_ACCEPT_REST_MS = 100,
     RPC_TEXT_BYTES_MAX = 1024,
     RPC_URL_BYTES_MAX = 256
@@ -337,7 +336,7 @@ static void rpc_server_on_tick(void *arg)
             rpc_conn_close(c);
     }
     if (!s->is_closing)
-        nng_sleep_aio(RPC_TICK_MS, s->tick);
+        nng_sleep_aio(rpc_times.tick_ms, s->tick);
     mutex_unlock(&s->lock);
 }
 
@@ -484,7 +483,7 @@ enum err rpc_server_new(const struct rpc_server_options *o, struct rpc_server **
     }
     mutex_lock(&s->lock);
     nng_stream_listener_accept(s->listener, s->accept);
-    nng_sleep_aio(RPC_TICK_MS, s->tick);
+    nng_sleep_aio(rpc_times.tick_ms, s->tick);
     mutex_unlock(&s->lock);
     *ret = s;
     return ERR_OK;
