@@ -40,6 +40,7 @@ struct answers_metrics {
     struct metrics_result result;
     struct metrics_window window;
     uint32_t series_max; /* 0: none */
+    const char *message; /* NULL: none; a cut has a message of its own */
     struct result_stats stats;
 };
 void answers_metrics_json(struct buf *out, const struct answers_metrics *m, bool is_range);

@@ -117,6 +117,9 @@ void answers_metrics_json(struct buf *out, const struct answers_metrics *m, bool
         json_out_cstring(&j, "PARTIAL");
         json_out_key(&j, "message");
         json_out_cstring(&j, text);
+    } else if (m->message != NULL) {
+        json_out_key(&j, "message");
+        json_out_cstring(&j, m->message);
     }
     json_out_end_object(&j);
 }
@@ -166,9 +169,11 @@ void answers_metrics_pb(struct buf *out, const struct answers_metrics *m, bool i
         pb_end(out, mark);
     }
     answers_stats_pb(out, &m->stats);
-    if (!is_cut)
-        return;
-    cut_text(m, text);
-    pb_varint(out, 3, 1); /* PARTIAL */
-    pb_bytes(out, 4, slice_str(text));
+    if (is_cut) {
+        cut_text(m, text);
+        pb_varint(out, 3, 1); /* PARTIAL */
+        pb_bytes(out, 4, slice_str(text));
+    } else if (m->message != NULL) {
+        pb_bytes(out, 4, slice_str(m->message));
+    }
 }

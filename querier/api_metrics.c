@@ -11,8 +11,26 @@ struct metrics_call {
     struct ql_query *ql;
     const struct ql_metrics *leaves[METRICS_LEAVES_MAX];
     struct search_metrics_query q;
-    uint64_t range_ns; /* that rate() divides by */
+    uint64_t range_ns;   /* that rate() divides by */
+    const char *message; /* how the query was read; NULL: as it stands */
 };
+
+/* A search with a bare aggregate at its end is asked as the metrics query that it stands for. */
+static enum err call_desugar(struct api_request *r, struct metrics_call *c,
+                             struct err_detail *detail)
+{
+    struct ql_query *metrics;
+    struct slice text;
+    enum err e = ql_as_metrics(r->search.arena, c->ql, &metrics, &text, detail);
+
+    if (e != ERR_OK || metrics == NULL)
+        return e;
+    ql_release(c->ql);
+    c->ql = metrics;
+    c->p.q = text;
+    c->message = arena_printf(r->search.arena, "read as: " SLICE_FMT, SLICE_ARG(text));
+    return arena_err(r->search.arena);
+}
 
 static enum err call_parse(struct api_request *r, struct metrics_call *c, const char *error_prefix,
                            struct err_detail *detail)
@@ -25,6 +43,8 @@ static enum err call_parse(struct api_request *r, struct metrics_call *c, const 
     e = ql_parse(r->search.arena, c->p.q, &c->ql, &why);
     if (e == ERR_INVALID || e == ERR_TOO_LARGE || e == ERR_LIMIT)
         return err_detail_set(detail, ERR_INVALID, "%s%s", error_prefix, why.text);
+    if (e == ERR_OK && c->ql->metrics == NULL)
+        e = call_desugar(r, c, detail);
     if (e != ERR_OK)
         return e;
     if (c->ql->metrics == NULL)
@@ -119,6 +139,7 @@ static enum err metrics_answer(struct api_request *r, struct api_answer *answer,
         answer->missing = r->search.missing;
         out.window = c.q.window;
         out.series_max = c.p.series_max;
+        out.message = c.message;
         if (r->is_stream)
             answers_metrics_pb(&answer->body, &out, is_range);
         else

@@ -58,6 +58,11 @@ void ql_dump_stage(struct buf *out, const struct ql_stage *s);
 void ql_dump_attribute(struct buf *out, const struct ql_attribute *a);
 void ql_dump_value(struct buf *out, struct value v);
 
+/* (superset) On the metrics routes "{...} | by(x) | avg(a)" means "{...} | avg_over_time(a) by (x)": a search whose last stage is a bare
+ * aggregate of an attribute, as a metrics query; *ret NULL when it is none.  The text is the canonical one.  ql_release frees *ret. */
+MUST_CHECK enum err ql_as_metrics(struct arena *a, const struct ql_query *q, struct ql_query **ret,
+                                  struct slice *ret_text, struct err_detail *reterr_detail);
+
 /* What is not built yet, named for the user ("structural operators are not supported yet"); NULL when the engine runs it all. */
 const char *ql_unsupported(const struct ql_query *q);
 

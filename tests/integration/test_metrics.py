@@ -192,6 +192,9 @@ def test_live(tmp_path, base):
             assert all("exemplars" not in s for s in ask(c, q, base, **params)["series"])
         cut = ask(c, "{} | rate() by(span.bytes)", base, maxSeries=2)
         assert len(cut["series"]) == 2 and cut["status"] == "PARTIAL" and "maximum series limit of 2" in cut["message"]
+        for mine, official in (("{} | by(name) | avg(duration)", "{ true } | avg_over_time(duration)by(name)"), ("{} | quantile(duration, 0.9)", "{ true } | quantile_over_time(duration,0.90000)")):
+            answer = ask(c, mine, base)
+            assert answer["series"] == ask(c, official, base)["series"] != [] and answer["message"] == f"read as: {official}"
         now = {"start": base // 10**9, "end": base // 10**9 + 400, "limit": 1000}
         hits = [sorted(t["traceID"] for t in c.search(q, **now)) for q in ("{ status = error }", "{ status = error } | rate() by(name)")]
         assert hits[0] == hits[1] and hits[0]  # a metrics query, searched: the spans that it counts

@@ -149,6 +149,30 @@ static void test_typematrix(void **state)
 
 /* --- our own forms ----------------------------------------------------------------------------------- */
 
+/* What the metrics routes make of a search; "-" when it is no metrics query to them either. */
+static void metrics_row(const char *query, const char *want)
+{
+    struct arena a;
+    struct ql_query *q = NULL, *metrics = NULL;
+    struct err_detail detail = {0};
+    struct slice text = SLICE_LIT("-");
+    char got[1024];
+
+    arena_init(&a, NULL);
+    assert_int_equal(ql_parse(&a, slice_str(query), &q, &detail), ERR_OK);
+    enum err e = ql_as_metrics(&a, q, &metrics, &text, &detail);
+    if (e != ERR_OK)
+        text = slice_str(detail.text);
+    else if (metrics != NULL)
+        assert_true(metrics->metrics != NULL && metrics->pipeline == NULL);
+    (void)snprintf(got, sizeof got, SLICE_FMT, SLICE_ARG(text));
+    if (strcmp(got, want) != 0)
+        complain(query, want, got);
+    ql_release(metrics);
+    ql_release(q);
+    arena_release(&a);
+}
+
 static void superset_row(char *fields[FIELDS_MAX], unsigned count)
 {
     char got[1024], want[1024];
@@ -164,6 +188,9 @@ static void superset_row(char *fields[FIELDS_MAX], unsigned count)
         assert_int_equal(count, 3);
         if (e != ERR_OK || strcmp(got, fields[2]) != 0)
             complain(fields[1], fields[2], got);
+    } else if (strcmp(fields[0], "metrics") == 0) {
+        assert_int_equal(count, 3);
+        metrics_row(fields[1], fields[2]);
     } else {
         assert_string_equal(fields[0], "ok");
         if (e != ERR_OK)
@@ -174,7 +201,7 @@ static void superset_row(char *fields[FIELDS_MAX], unsigned count)
 static void test_superset(void **state)
 {
     (void)state;
-    each_row("tests/data/traceql/superset.txt", 119, superset_row);
+    each_row("tests/data/traceql/superset.txt", 132, superset_row);
 }
 
 /* --- whole queries --------------------------------------------------------------------------------------- */
