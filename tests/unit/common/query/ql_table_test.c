@@ -222,12 +222,30 @@ static void test_recorded(void **state)
     each_row("tests/data/traceql/recorded.txt", 696, recorded_row);
 }
 
+static void lezer_row(char *fields[FIELDS_MAX], unsigned count)
+{
+    char got[4096];
+
+    assert_int_equal(count, 3);
+    bool says_ok = strcmp(fields[0], "ok") == 0, agrees = strcmp(fields[1], "-") == 0;
+    enum err e = run(fields[2], got, sizeof got);
+    if ((e == ERR_OK) != (says_ok == agrees))
+        complain(fields[2], fields[1], got);
+}
+
+static void test_grammar_of_the_editor(void **state)
+{
+    (void)state;
+    each_row("tests/data/traceql/lezer.txt", 810, lezer_row);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_typematrix),
         cmocka_unit_test(test_superset),
         cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_grammar_of_the_editor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
