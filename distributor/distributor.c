@@ -86,18 +86,20 @@ static enum err start_forward(struct room *r, struct err_detail *detail)
 static enum err listen_on(struct room *r, const struct config_listener *l, http_handler *handler,
                           struct http_server **ret, struct err_detail *detail)
 {
-    struct http_server_options o = {.address = l->address,
-                                    .port = l->port,
-                                    .loops = r->app->loops,
-                                    .loop_count = r->app->loop_count,
-                                    .handler = handler,
-                                    .arg = &r->shared,
-                                    .budget = &r->budget,
-                                    .body_bytes_max =
-                                        (size_t)l->max_recv_msg_bytes + GRPC_PREFIX_BYTES,
-                                    .header_bytes_max = HEADER_BYTES_MAX,
-                                    .streams_max = (unsigned)l->max_concurrent_streams,
-                                    .max_connection_age_ns = l->max_connection_age_ns};
+    struct http_server_options o = {
+        .address = l->address,
+        .port = l->port,
+        .loops = r->app->loops,
+        .loop_count = r->app->loop_count,
+        .handler = handler,
+        .arg = &r->shared,
+        .budget = &r->budget,
+        .body_bytes_max = (size_t)l->max_recv_msg_bytes + GRPC_PREFIX_BYTES,
+        .header_bytes_max = HEADER_BYTES_MAX,
+        .streams_max = (unsigned)l->max_concurrent_streams,
+        .max_connection_age_ns = l->max_connection_age_ns,
+        .cors = {l->cors_origins.items, l->cors_origins.count, l->cors_headers.items,
+                 l->cors_headers.count, l->cors_max_age_s}};
 
     if (!l->is_on)
         return ERR_OK;

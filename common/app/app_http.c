@@ -282,6 +282,9 @@ enum err app_http_start(struct app_process *p, struct err_detail *reterr_detail)
         .budget = &p->app.memory,
         .body_bytes_max = BODY_BYTES_MAX,
         .header_bytes_max = HEADER_BYTES_MAX,
+        .cors = {p->config.cors_origins.items, p->config.cors_origins.count,
+                 p->config.cors_headers.items, p->config.cors_headers.count,
+                 p->config.cors_max_age_s},
     };
 
     enum err e = http_server_new(&o, &p->http, reterr_detail);
@@ -290,5 +293,6 @@ enum err app_http_start(struct app_process *p, struct err_detail *reterr_detail)
     o.address = p->config.admin_listen_address;
     o.port = (uint16_t)p->config.admin_listen_port;
     o.handler = handle_admin;
+    o.cors = (struct http_cors){.origin_count = 0};
     return http_server_new(&o, &p->admin, reterr_detail);
 }

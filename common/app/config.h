@@ -37,6 +37,8 @@ struct config_listener {
         max_recv_msg_bytes; /* grpc: max_recv_msg_size_mib, http: max_request_body_size; default 16 MiB */
     uint64_t max_concurrent_streams;
     int64_t max_connection_age_ns;
+    struct config_list cors_origins, cors_headers; /* http only */
+    int64_t cors_max_age_s;
 };
 
 /* metrics_generator.storage.remote_write[]: the fields of a Prometheus remote_write block that are built. */

@@ -9,6 +9,8 @@ struct listener_raw {
     const char *endpoint;
     int64_t max_recv_msg_size_mib, max_request_body_size, max_concurrent_streams,
         max_connection_age_ns;
+    struct config_list cors_origins, cors_headers;
+    int64_t cors_max_age_s;
 };
 
 #define LISTENER(field) offsetof(struct listener_raw, field)
@@ -101,7 +103,31 @@ static const struct config_row http_rows[] = {
     {.key = "idle_timeout", .type = CONFIG_IGNORED, NO_VALUE},
     {.key = "keep_alives_enabled", .type = CONFIG_IGNORED, NO_VALUE},
     {.key = "response_headers", .type = CONFIG_LATER, NO_VALUE},
-    {.key = "cors", .type = CONFIG_LATER, NO_VALUE},
+    {.key = "cors.allowed_origins",
+     .type = CONFIG_LIST,
+     .offset = LISTENER(cors_origins),
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help =
+         "Origins whose pages may send spans: https://app.example.com, https://*.example.com, or *."},
+    {.key = "cors.allowed_headers",
+     .type = CONFIG_LIST,
+     .offset = LISTENER(cors_headers),
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help = "Headers that they may set besides Content-Type; * for any."},
+    {.key = "cors.max_age",
+     .type = CONFIG_INT,
+     .offset = LISTENER(cors_max_age_s),
+     .words = "",
+     .def = "0",
+     .min = "0",
+     .max = "86400",
+     .help = "Seconds that a browser may remember the permission; 0: its own default."},
     {.key = "include_metadata",
      .type = CONFIG_UNSUPPORTED,
      .words = "true|false",
@@ -175,6 +201,9 @@ static enum err read_listener(struct config_reader *r, const struct config_spec 
     ret->max_concurrent_streams =
         raw.max_concurrent_streams > 0 ? (uint64_t)raw.max_concurrent_streams : 100;
     ret->max_connection_age_ns = raw.max_connection_age_ns;
+    ret->cors_origins = raw.cors_origins;
+    ret->cors_headers = raw.cors_headers;
+    ret->cors_max_age_s = raw.cors_max_age_s;
     return ERR_OK;
 }
 

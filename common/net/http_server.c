@@ -505,6 +505,7 @@ static void http_server_configure(struct http_server *s, const struct http_serve
     env->body_grace_ns = o->body_grace_ns > 0 ? o->body_grace_ns : 10 * NS_PER_S;
     env->body_bytes_per_s_min = o->body_bytes_per_s_min > 0 ? o->body_bytes_per_s_min : 1024;
     env->budget = o->budget;
+    env->cors = o->cors;
     env->handler = o->handler;
     env->arg = o->arg;
     env->post = http_server_post;

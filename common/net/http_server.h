@@ -15,6 +15,7 @@
 
 #include "common/base/budget.h"
 #include "common/base/buf.h"
+#include "common/net/http_cors.h"
 #include "common/net/loop.h"
 
 #include <stdatomic.h>
@@ -41,6 +42,7 @@ struct http_server_options {
     int64_t
         body_grace_ns; /* 0: 10 s; from then on a body must come with at least body_bytes_per_s_min */
     uint64_t body_bytes_per_s_min; /* 0: 1024 */
+    struct http_cors cors;         /* copied; its lists are borrowed */
 };
 
 /* Errors: ERR_CONFLICT port taken, ERR_FORBIDDEN, ERR_INVALID address; the detail is one clear line. */

@@ -80,7 +80,8 @@ void http_server_conn_handle(struct http_server_conn *c, struct http_req *r)
     r->state = HTTP_REQ_HANDLED;
     r->is_counted = true;
     atomic_fetch_add_explicit(&c->env->in_flight, 1, memory_order_acq_rel);
-    c->env->handler(c->env->arg, r);
+    if (!http_cors_preflight(&c->env->cors, r))
+        c->env->handler(c->env->arg, r);
 }
 
 void http_server_conn_end_req(struct http_server_conn *c, struct http_req *r)

@@ -36,6 +36,7 @@ struct http_env {
     int64_t header_timeout_ns, idle_timeout_ns, max_connection_age_ns, body_grace_ns;
     uint64_t body_bytes_per_s_min;
     struct budget *budget;
+    struct http_cors cors;
     http_handler *handler;
     void *arg;
     void (*post)(struct http_req *r); /* brings the answered request to http_server_conn_reply */

@@ -254,15 +254,41 @@ void http_req_next_reply_field(const struct http_req *r, size_t *at, const char 
     *ret_value = value;
 }
 
+/* The answer depends on who asks: caches are told so even when nobody of another origin did. */
+static void http_req_add_cors(struct http_req *r)
+{
+    const struct http_cors *cors = &r->env->cors;
+    char origin[512];
+
+    if (cors->origin_count == 0)
+        return;
+    struct slice from = http_req_header(r, "origin");
+    const char *answer = from.len < sizeof origin ? http_cors_answer(cors, from) : NULL;
+    http_req_add_reply_field(r, &(struct http_header){"vary", "Origin"});
+    r->header_count++;
+    if (answer == NULL)
+        return;
+    bool is_any = strcmp(answer, "*") == 0;
+    (void)snprintf(origin, sizeof origin, SLICE_FMT, SLICE_ARG(from));
+    http_req_add_reply_field(
+        r, &(struct http_header){"access-control-allow-origin", is_any ? "*" : origin});
+    r->header_count++;
+    if (is_any)
+        return; /* with credentials browsers want the origin by name */
+    http_req_add_reply_field(r, &(struct http_header){"access-control-allow-credentials", "true"});
+    r->header_count++;
+}
+
 static void http_req_set_reply(struct http_req *r, const struct http_reply *reply)
 {
     assert(reply->status >= 200 && reply->status <= 999);
     r->status = reply->status;
     for (unsigned i = 0; i < reply->header_count; i++)
         http_req_add_reply_field(r, &reply->headers[i]);
+    r->header_count = reply->header_count;
+    http_req_add_cors(r);
     for (unsigned i = 0; i < reply->trailer_count; i++)
         http_req_add_reply_field(r, &reply->trailers[i]);
-    r->header_count = reply->header_count;
     r->trailer_count = reply->trailer_count;
     bool is_whole = buf_err(&r->reply_fields) == ERR_OK;
     if (reply->body != NULL) {

@@ -712,3 +712,33 @@ def test_garbage_on_the_internal_lanes(c):
     r, (trace_id,) = make_request()
     assert post(c, r.SerializeToString())[0] == 200
     assert len(c.trace(trace_id)) == 1
+
+
+def preflight(port, path, origin, headers="content-type", method="POST"):
+    return call(f"http://127.0.0.1:{port}{path}", None, {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}, method="OPTIONS")
+
+
+def test_pages_of_other_origins(module_makes):
+    """CORS at OTLP/HTTP and at the API: only the listed origins, with the listed headers."""
+    cors = {"allowed_origins": ["https://app.example.com", "https://*.example.org"], "allowed_headers": ["X-Scope-OrgID"], "max_age": 600}
+    c = module_makes.cluster(config={"server": {"cors": cors}, "distributor": {"receivers": {"otlp": {"protocols": {"http": {"cors": {**cors, "allowed_origins": ["*"]}}}}}}})
+    body = json.dumps(request("web", span("b" * 32, "b" * 16))).encode()
+    otlp, api = c.otlp[0][1], c.querier.http_port
+    status, headers, _ = preflight(otlp, "/v1/traces", "https://anybody.net", "content-type,x-scope-orgid")
+    assert status == 204 and headers["access-control-allow-origin"] == "*" and headers["access-control-allow-headers"] == "content-type,x-scope-orgid"
+    assert headers["access-control-max-age"] == "600" and "POST" in headers["access-control-allow-methods"]
+    status, headers, _ = post(c, body, "application/json", Origin="https://anybody.net")
+    assert status == 200 and headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-headers" not in preflight(otlp, "/v1/traces", "https://anybody.net", "authorization")[1]
+    status, headers, _ = preflight(api, "/api/search", "https://x.example.org", "x-scope-orgid", "GET")
+    assert (status, headers["access-control-allow-origin"], headers["access-control-allow-credentials"]) == (204, "https://x.example.org", "true")
+    for origin, path, allowed in (("https://app.example.com", "/api/echo", True), ("https://x.example.org", "/api/search?q=%7B", True), ("https://app.example.com.evil.net", "/api/echo", False)):
+        status, headers, _ = call(f"http://127.0.0.1:{api}{path}", None, {"Origin": origin})
+        assert status == (400 if "%7B" in path else 200) and headers["vary"] and headers["access-control-allow-origin"] == (origin if allowed else None)
+    assert "access-control-allow-origin" not in call(f"http://127.0.0.1:{api}/api/echo")[1]
+    assert "access-control-allow-methods" not in preflight(api, "/api/search", "https://app.example.com", "", "DELETE")[1]
+
+
+def test_without_cors_nothing_is_allowed(c):
+    assert preflight(c.otlp[0][1], "/v1/traces", "https://a.b")[0] == 405
+    assert "access-control-allow-origin" not in call(f"http://127.0.0.1:{c.querier.http_port}/api/echo", None, {"Origin": "https://a.b"})[1]
