@@ -196,9 +196,11 @@ static enum err piece_write(const struct push *p, const struct tallies *tallies,
 static enum err append_piece(struct core *c, struct push *p, enum lane lane, struct tenant *t,
                              const struct tallies *tallies, struct slice otlp, uint32_t *ret_taken)
 {
-    bool is_doubt =
-        (p->wal_flags & WAL_FLAG_DOUBT) != 0 || (p->kind == PUSH_REPLAYED && core_has_others(c) &&
-                                                 p->m.received_ns < core_late_before_ns(c));
+    /* Perhaps it is in a block of ours already, and whoever could tell was away. */
+    bool is_unsure = p->kind == PUSH_REPLAYED && c->is_blind;
+    bool is_late =
+        p->kind == PUSH_REPLAYED && core_has_others(c) && p->m.received_ns < core_late_before_ns(c);
+    bool is_doubt = (p->wal_flags & WAL_FLAG_DOUBT) != 0 || is_unsure || is_late;
     int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
                                                                    : clock_wall_ns(c->o.clock);
     struct part *part = NULL;
@@ -428,7 +430,10 @@ void apply_run(void *arg)
                 end_replay(c);
             if (p->kind == PUSH_RECALLED)
                 recall_apply(c, p);
-            if (p->kind == PUSH_REPLAY_END || p->kind == PUSH_WAKE || p->kind == PUSH_RECALLED)
+            if (p->kind == PUSH_OWN_BLOCKS)
+                own_blocks_apply(c);
+            if (p->kind == PUSH_REPLAY_END || p->kind == PUSH_WAKE || p->kind == PUSH_RECALLED ||
+                p->kind == PUSH_OWN_BLOCKS)
                 core_finish(c, p);
             else
                 apply_push(c, p);

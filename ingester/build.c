@@ -259,6 +259,18 @@ static enum err publish_file(struct core *c, const struct block_meta *meta, cons
     return e;
 }
 
+/* A start without the store replays what may be in blocks: one of the same frames is not written again, for its bytes are others (more traces are flagged), and
+ * readers may have it open. */
+static enum err look_for(struct core *c, const struct block_meta *meta)
+{
+    struct buf json;
+
+    buf_init(&json, META_BYTES_MAX);
+    enum err e = c->o.backend->ops->read_meta(c->o.backend, meta->tenant, meta->id, &json);
+    buf_release(&json);
+    return e;
+}
+
 static enum err build_part(struct core *c, struct generation *g, struct part *p)
 {
     struct block_meta meta = {.lsn_lo = g->lo,
@@ -276,7 +288,14 @@ static enum err build_part(struct core *c, struct generation *g, struct part *p)
     (void)snprintf(meta.tenant, sizeof meta.tenant, "%s", p->tenant->name);
     (void)snprintf(meta.writer, sizeof meta.writer, "%s", c->o.instance_id);
     (void)snprintf(path, sizeof path, "%s/%s.vvb", c->building_dir, meta.id);
-    enum err e = write_file(c, p, path, &meta);
+    enum err e = c->is_blind && g->lo <= c->replay_last ? look_for(c, &meta) : ERR_NOT_FOUND;
+    if (e == ERR_OK) {
+        generation_publish_part(c, g, p, meta.id);
+        return ERR_OK;
+    }
+    if (e != ERR_NOT_FOUND)
+        return e;
+    e = write_file(c, p, path, &meta);
     if (e == ERR_NOT_FOUND) { /* every trace goes on in a newer head */
         generation_publish_part(c, g, p, NULL);
         return ERR_OK;
@@ -330,8 +349,10 @@ static enum err build_generation(struct core *c, struct generation *g)
 
     if (g->attempts++ > 0)
         metric_inc(c->metrics.flush_retries);
+    if (!own_blocks_are_known(c))
+        e = ERR_UNAVAILABLE; /* the store was away at the start, and is so still */
     flag_late_traces(c, g);
-    if (!g->is_carried)
+    if (e == ERR_OK && !g->is_carried)
         e = carry_generation(c, g);
     for (struct part *p = g->parts; p != NULL && e == ERR_OK; p = p->next) {
         if (!p->is_published)

@@ -204,7 +204,7 @@ static enum err open_log(struct core *c, struct err_detail *detail)
                             .io = c->o.wal_io,
                             .instance_id = c->o.instance_id};
     uint64_t own_last = 0;
-    enum err e = retention_own_blocks(c, &own_last);
+    enum err e = own_blocks_ask(c, &own_last);
 
     if (e != ERR_OK)
         return err_detail_set(detail, e, "storage.trace: the blocks can not be listed (%s)",
@@ -218,7 +218,7 @@ static enum err open_log(struct core *c, struct err_detail *detail)
         c->replay_last = tail.last_lsn;
         uint64_t last = tail.last_lsn > own_last ? tail.last_lsn : own_last;
         uint64_t by_time = (uint64_t)(clock_wall_ns(c->o.clock) / NS_PER_S) << 20;
-        if (tail.first_lsn == 0 && by_time > last)
+        if ((tail.first_lsn == 0 || c->is_blind) && by_time > last)
             last = by_time;
         c->published_lsn = tail.first_lsn > 0 ? tail.first_lsn - 1 : last;
         c->lane_lo[LANE_REPLAY] = tail.first_lsn > 0 ? tail.first_lsn : 1;
@@ -350,6 +350,7 @@ static void stop_threads(struct core *c)
     mutex_unlock(&c->lock);
     if (c->has_replay)
         thread_join(c->replay_thread);
+    own_blocks_end(c);
     queue_close(&c->commit_queue);
     atomic_store(&c->is_commit_over, true);
     if (c->has_commit)
@@ -416,6 +417,7 @@ void core_free(struct core *c)
     queue_release(&c->commit_queue);
     queue_release(&c->apply_queue);
     tenants_free(c);
+    catalog_release(&c->own.catalog);
     batch_table_free(c->batches);
     recent_ids_free(c->recent);
     trial_close(c->trial);

@@ -24,6 +24,7 @@ enum push_kind {
     PUSH_REPLAYED,
     PUSH_RECALLED, /* payload: ids of traces that were cut before the start */
     PUSH_REPLAY_END,
+    PUSH_OWN_BLOCKS, /* the store, which was away at the start, has been listed */
     PUSH_WAKE
 };
 
@@ -54,7 +55,8 @@ struct core_options {
     void (*fail)(int exit_code); /* the disk is gone for good */
 };
 
-/* Locks the WAL folder and starts; replay goes on in the background.  Errors: ERR_CONFLICT another process has the folder. */
+/* Locks the WAL folder and starts; replay goes on in the background.  Errors: ERR_CONFLICT another process has the folder; a store that refuses or
+ * does not exist.  One that is away is waited for while everything else goes on. */
 MUST_CHECK enum err core_start(const struct core_options *o, struct core **ret,
                                struct err_detail *reterr_detail);
 void core_push(struct core *c,
@@ -92,7 +94,8 @@ struct view {
     uint64_t published_lsn;
     struct view_block *recent;
     uint32_t recent_count;
-    bool is_replaying; /* frames of before the restart are still missing */
+    bool
+        is_replaying; /* frames of before the restart are still missing, or what is in blocks of them is not known */
 };
 MUST_CHECK enum err core_view(struct core *c, struct slice tenant, struct arena *a,
                               struct view *ret);

@@ -89,6 +89,22 @@ struct generation {
     int64_t retry_ns;       /* build: mono */
 };
 
+/* What the start has to know of the store (own_blocks.c). */
+enum own_state {
+    OWN_ASKING,
+    OWN_LISTED, /* the catalog is the start's, or the apply thread's */
+    OWN_KNOWN,
+    OWN_AWAY,
+    OWN_FAILED /* there is no use in waiting */
+};
+struct own_blocks {
+    pthread_t thread;
+    bool has_thread;
+    struct catalog catalog; /* the thread's, until it is listed */
+    enum own_state state;   /* lock */
+    enum err err;           /* lock: of the first attempt */
+};
+
 struct flush_wait {
     struct flush_wait *next;
     core_flushed *fn;
@@ -135,7 +151,10 @@ struct core {
     struct arena scratch;
     bool is_apply_over; /* stopped while waiting for memory: the rest stays in the log */
 
-    /* start, then the replay thread */
+    struct own_blocks own;
+    bool is_blind; /* constant after the start: the store was away, all of the log is replayed */
+
+    /* start, then the replay thread; where the store was away the thread that has waited for it */
     uint64_t replay_last;
     struct recalled_block *recalled;
     uint32_t recalled_count, recalled_cap;
@@ -201,8 +220,12 @@ bool replay_wait(struct core *c, size_t bytes); /* for room; false: the process 
 
 void compact_run(void *arg);
 void retention_run(struct core *c, struct catalog *catalog); /* compact thread */
-MUST_CHECK enum err
-retention_own_blocks(struct core *c,
-                     uint64_t *ret_max_lsn); /* start: which frames are in blocks already */
+
+/* own_blocks.c: which frames are in blocks already. */
+/* Start.  A store that is away (connections, time-outs, 5xx) is ERR_OK and is_blind, a last number of 0; other errors are for whoever configured it. */
+MUST_CHECK enum err own_blocks_ask(struct core *c, uint64_t *ret_max_lsn);
+bool own_blocks_are_known(struct core *c);
+void own_blocks_apply(struct core *c); /* apply thread: the store is back */
+void own_blocks_end(struct core *c);   /* when is_stopping is set */
 
 #endif

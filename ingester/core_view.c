@@ -33,7 +33,7 @@ enum err core_view(struct core *c, struct slice tenant, struct arena *a, struct 
     uint32_t recents = t == NULL ? 0 : t->recent_count;
     ret->published_lsn =
         t != NULL && t->published_lsn > c->published_lsn ? t->published_lsn : c->published_lsn;
-    ret->is_replaying = atomic_load(&c->is_replaying);
+    ret->is_replaying = atomic_load(&c->is_replaying) || c->own.state != OWN_KNOWN;
     ret->items = ARENA_ARRAY(a, struct view_item, heads);
     ret->recent = ARENA_ARRAY(a, struct view_block, recents);
     if (arena_err(a) == ERR_OK && t != NULL) {

@@ -31,7 +31,7 @@ static bool is_in_block(struct core *c, struct slice tenant, uint64_t lsn)
     mutex_lock(&c->lock);
     struct tenant *t = generation_find_tenant(c, tenant);
     mutex_unlock(&c->lock);
-    uint32_t lo = 0, hi = t == NULL ? 0 : t->done_count;
+    uint32_t lo = 0, hi = t == NULL || c->is_blind ? 0 : t->done_count;
 
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
@@ -40,7 +40,7 @@ static bool is_in_block(struct core *c, struct slice tenant, uint64_t lsn)
         else
             hi = mid;
     }
-    return t != NULL && lo < t->done_count && t->done[lo].lo <= lsn;
+    return t != NULL && !c->is_blind && lo < t->done_count && t->done[lo].lo <= lsn;
 }
 
 /* Is a part of the log on its way into blocks, and memory too short for much more?  Then the replay waits here rather than at the head of the queue,
@@ -71,7 +71,7 @@ static uint32_t stored_of(struct core *c, struct slice tenant, uint64_t lsn)
     mutex_lock(&c->lock);
     const struct tenant *t = generation_find_tenant(c, tenant);
     mutex_unlock(&c->lock);
-    for (uint32_t i = 0; t != NULL && i < t->begun_count; i++)
+    for (uint32_t i = 0; t != NULL && !c->is_blind && i < t->begun_count; i++)
         spans = t->begun[i].lsn == lsn ? t->begun[i].spans : spans;
     return spans;
 }
@@ -204,7 +204,8 @@ void replay_run(void *arg)
     int64_t begun = core_mono_ns(c);
     struct push *end = calloc(1, sizeof *end);
 
-    recall_run(c);
+    if (!c->is_blind)
+        recall_run(c);
     enum err e = end == NULL
                      ? ERR_NOMEM
                      : wal_replay_range(c->wal_dir, 0, c->replay_last, replay_frame, &r, &result);

@@ -33,7 +33,9 @@ struct listed {
 struct blocks {
     struct backend *backend;
     struct budget *budget;
-    struct mutex lock; /* entries, listed, poll_no */
+    struct mutex lock; /* the fields down to poll_no */
+    bool was_polled;   /* with success, once */
+    bool is_away;      /* the last poll failed */
     struct entry *entries;
     struct listed *listed;
     uint64_t poll_no;
@@ -167,12 +169,11 @@ static void poll_sweep(struct poll *p)
     mutex_unlock(&p->b->lock);
 }
 
-static enum err poll_run(struct blocks *b, const char *tenant)
+static enum err poll_locked(struct blocks *b, const char *tenant)
 {
     struct poll p = {.b = b, .tenant = tenant};
     enum err e;
 
-    mutex_lock(&b->poll_lock);
     mutex_lock(&b->lock);
     p.no = ++b->poll_no;
     mutex_unlock(&b->lock);
@@ -182,13 +183,36 @@ static enum err poll_run(struct blocks *b, const char *tenant)
         e = ERR_OK; /* a tenant without blocks */
     if (e == ERR_OK)
         poll_sweep(&p);
-    mutex_unlock(&b->poll_lock);
+    mutex_lock(&b->lock);
+    b->was_polled = b->was_polled || (e == ERR_OK && tenant == NULL);
+    b->is_away = e != ERR_OK && e != ERR_NOMEM;
+    mutex_unlock(&b->lock);
     return e;
 }
 
 enum err blocks_poll(struct blocks *b)
 {
-    return poll_run(b, NULL);
+    mutex_lock(&b->poll_lock);
+    enum err e = poll_locked(b, NULL);
+    mutex_unlock(&b->poll_lock);
+    return e;
+}
+
+/* Not while the store is away: queries would all wait for it. */
+static enum err poll_for_query(struct blocks *b, const char *tenant)
+{
+    mutex_lock(&b->poll_lock);
+    enum err e = blocks_are_away(b) ? ERR_UNAVAILABLE : poll_locked(b, tenant);
+    mutex_unlock(&b->poll_lock);
+    return e;
+}
+
+bool blocks_are_away(struct blocks *b)
+{
+    mutex_lock(&b->lock);
+    bool are = b->is_away;
+    mutex_unlock(&b->lock);
+    return are;
 }
 
 uint64_t blocks_count(struct blocks *b, const char *tenant)
@@ -454,8 +478,11 @@ enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns, ui
     struct blocks_set set = {0};
     struct candidate *list;
 
-    if (!knows_all(b, tenant, coverage, coverage_count)) {
-        enum err e = poll_run(b, tenant);
+    mutex_lock(&b->lock);
+    bool was_polled = b->was_polled;
+    mutex_unlock(&b->lock);
+    if (!was_polled || !knows_all(b, tenant, coverage, coverage_count)) {
+        enum err e = poll_for_query(b, was_polled ? tenant : NULL);
         if (e == ERR_NOMEM)
             return e;
         if (e != ERR_OK)

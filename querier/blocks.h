@@ -33,9 +33,11 @@ MUST_CHECK enum err blocks_new(struct backend *backend, struct budget *budget,
 void blocks_free(struct blocks *b);
 /* Lists all tenants' blocks anew.  Errors: the backend's; the old list stays then. */
 MUST_CHECK enum err blocks_poll(struct blocks *b);
+bool blocks_are_away(struct blocks *b); /* the last listing failed */
 uint64_t blocks_count(struct blocks *b, const char *tenant);
 /* Tenant's blocks that overlap the window (0,0: all), leaving out what a live ingester still answers for itself.  Lists anew first when an ingester names a block
- * that is not known, or has published further than it had at the last listing. */
+ * that is not known, or has published further than it had at the last listing; not while they are away: blocks_poll has to be
+ * called again and again then, and answers are partial. */
 MUST_CHECK enum err blocks_take(struct blocks *b, const char *tenant, uint64_t start_ns,
                                 uint64_t end_ns, const struct blocks_coverage *coverage,
                                 uint32_t coverage_count, struct arena *a, struct blocks_set *ret);

@@ -33,12 +33,14 @@ struct querier {
     struct blocks *blocks;
     struct workers *workers;
     struct budget footers;
-    pthread_t keeper;  /* polls the block list, ends queries that are over */
-    struct mutex lock; /* jobs, is_stopping, is_listed */
+    pthread_t keeper;  /* ends queries that are over */
+    pthread_t poller;  /* lists the blocks, every second while that fails */
+    struct mutex lock; /* jobs, is_... */
     pthread_cond_t changed;
     struct job *jobs;
-    bool is_stopping, is_listed, is_draining;
+    bool is_stopping, is_listed, is_store_away, is_draining;
     struct metric_family *queries, *missing;
+    struct metric_cell *store_away;
 };
 
 /* One request under way, from the route to the reply. */
@@ -69,7 +71,7 @@ static void job_leave(struct querier *q, struct job *j)
 {
     mutex_lock(&q->lock);
     DL_DELETE(q->jobs, j);
-    (void)pthread_cond_signal(&q->changed);
+    (void)pthread_cond_broadcast(&q->changed);
     mutex_unlock(&q->lock);
 }
 
@@ -361,31 +363,47 @@ static void cancel_what_is_over(struct querier *q)
             atomic_store(&j->cancel, true);
 }
 
+/* A store that is away does not keep a querier from telling what the ingesters have; one that refuses does, for somebody has to look at it. */
 static void poll_once(struct querier *q)
 {
     enum err e = blocks_poll(q->blocks);
 
     if (e != ERR_OK)
         log_warn("blocklist_poll_failed", LOG_ERR(e));
+    metric_set(q->store_away, e != ERR_OK);
     mutex_lock(&q->lock);
     q->is_listed = q->is_listed || e == ERR_OK;
+    q->is_store_away = e == ERR_UNAVAILABLE || e == ERR_TIMEOUT;
+    mutex_unlock(&q->lock);
+}
+
+static void poller_run(void *arg)
+{
+    struct querier *q = arg;
+    int64_t last = 0;
+
+    mutex_lock(&q->lock);
+    while (!q->is_stopping) {
+        int64_t now = clock_mono_ns(q->app->clock);
+        int64_t wait = blocks_are_away(q->blocks) ? NS_PER_S : q->app->config->blocklist_poll_ns;
+        if (last == 0 || now - last >= wait) {
+            mutex_unlock(&q->lock);
+            poll_once(q);
+            mutex_lock(&q->lock);
+            last = now;
+        }
+        if (!q->is_stopping)
+            (void)cond_wait(&q->changed, &q->lock, WATCH_MS * NS_PER_MS);
+    }
     mutex_unlock(&q->lock);
 }
 
 static void keeper_run(void *arg)
 {
     struct querier *q = arg;
-    int64_t next_poll = 0;
 
     mutex_lock(&q->lock);
     while (!q->is_stopping) {
-        int64_t now = clock_mono_ns(q->app->clock);
-        if (now >= next_poll) {
-            mutex_unlock(&q->lock);
-            poll_once(q);
-            mutex_lock(&q->lock);
-            next_poll = now + (q->is_listed ? q->app->config->blocklist_poll_ns : NS_PER_S);
-        }
         cancel_what_is_over(q);
         (void)cond_wait(&q->changed, &q->lock, WATCH_MS * NS_PER_MS);
     }
@@ -396,13 +414,14 @@ static void querier_stop(void *room)
 {
     struct querier *q = room;
 
-    if (q->keeper != 0) {
-        mutex_lock(&q->lock);
-        q->is_stopping = true;
-        (void)pthread_cond_signal(&q->changed);
-        mutex_unlock(&q->lock);
+    mutex_lock(&q->lock);
+    q->is_stopping = true;
+    (void)pthread_cond_broadcast(&q->changed);
+    mutex_unlock(&q->lock);
+    if (q->keeper != 0)
         thread_join(q->keeper);
-    }
+    if (q->poller != 0)
+        thread_join(q->poller);
     workers_free(q->workers);
     members_free(q->ingesters);
     blocks_free(q->blocks);
@@ -436,6 +455,8 @@ static enum err querier_open(struct querier *q, struct err_detail *detail)
                         &q->workers);
     if (e == ERR_OK)
         e = thread_start(&q->keeper, "keeper", keeper_run, q);
+    if (e == ERR_OK)
+        e = thread_start(&q->poller, "poller", poller_run, q);
     return e;
 }
 
@@ -453,6 +474,8 @@ static enum err querier_start(struct app *app, void **ret_room, struct err_detai
                                  "Queries by tenant, kind and outcome.");
     q->missing = metrics_counter("vivace_querier_missing_places_total", "",
                                  "Ingesters and blocks that a query could not read.");
+    q->store_away = metric_cell0(metrics_gauge("vivace_querier_store_away", "",
+                                               "1: the blocks could not be listed the last time."));
     enum err e = querier_open(q, reterr_detail);
     if (e != ERR_OK) {
         querier_stop(q);
@@ -467,7 +490,7 @@ static enum member_state querier_state(void *room, char *ret_text)
     struct querier *q = room;
 
     mutex_lock(&q->lock);
-    bool is_listed = q->is_listed, is_draining = q->is_draining;
+    bool is_listed = q->is_listed || q->is_store_away, is_draining = q->is_draining;
     mutex_unlock(&q->lock);
     if (is_draining)
         return MEMBER_DRAINING;

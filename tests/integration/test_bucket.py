@@ -208,7 +208,59 @@ def test_a_store_that_is_away_is_waited_for(cluster, store):
     assert stored(store) == set()
     store.rules.clear()
     eventually(lambda: len(stored(store)) == 1, 90, every=0.5)
-    assert len(c.trace(t)) == 1
+    eventually(lambda: len(c.trace(t)) == 1)  # the querier asks again every second
+
+
+@pytest.mark.parametrize("fault", ["503", "drop"])
+@pytest.mark.parametrize("store", [bucket.Server], ids=["s3"], indirect=True)
+def test_a_start_does_not_wait_for_the_store(cluster, store, fault):
+    """A rolling restart while the bucket is away: the log is replayed, pushes are taken, the querier tells what is live and that it lacks the rest."""
+    c = cluster(counts={"generator": 0}, config=bucket.config(store))
+    old, young, new = (os.urandom(16).hex() for _ in range(3))
+    assert c.push_json(request("old", span(old, os.urandom(8).hex())))[0] == 200
+    c.flush()
+    assert c.push_json(request("young", span(young, os.urandom(8).hex())))[0] == 200
+    store.rules.append(lambda method, key, query: fault)
+    for p in (c.ingester, c.querier):
+        p.stop()
+        p.start(ready=False)
+    for p in (c.ingester, c.querier):
+        p.wait_ready(60)
+    c.settle(c.ingester, c.querier)
+    assert c.ingester.metric("vivace_ingester_store_away") == c.querier.metric("vivace_querier_store_away") == 1
+    assert "store_away" in c.ingester.log()
+    assert c.push_json(request("new", span(new, os.urandom(8).hex())))[0] == 200
+    assert [len(c.trace(t)) for t in (young, new)] == [1, 1]
+    now = int(time.time())
+    status, headers, body = c.api("/api/search", q="{}", start=now - 3600, end=now + 3600)
+    assert status == 200 and int(headers["X-Vivace-Partial"]) >= 1
+    assert b"young" in body and b"new" in body
+    _ignore(c.flush)
+    assert len(stored(store)) == 1
+    store.rules.clear()
+    eventually(lambda: c.ingester.metric("vivace_ingester_store_away") == 0, 60)
+    eventually(lambda: c.querier.metric("vivace_querier_store_away") == 0, 60)
+    assert "store_back" in c.ingester.log()
+    c.flush()
+    assert len(stored(store)) >= 2
+    status, headers, body = c.api("/api/search", q="{}", start=now - 3600, end=now + 3600)
+    assert status == 200 and headers["X-Vivace-Partial"] is None
+    assert [len(c.trace(t)) for t in (old, young, new)] == [1, 1, 1]
+    assert len(c.search("{}")) == 3
+
+
+@pytest.mark.parametrize("store", [bucket.Server], ids=["s3"], indirect=True)
+def test_a_start_ends_where_the_store_refuses(cluster, store):
+    """Bad credentials, no such bucket: nothing to wait for, as in Tempo."""
+    c = cluster(counts={"generator": 0}, config=bucket.config(store))
+    c.ingester.stop()
+    store.rules.append(lambda method, key, query: "403")
+    c.ingester.start(ready=False)
+    assert c.ingester.popen.wait(60) == 1
+    assert "storage.trace: the blocks can not be listed (forbidden)" in c.ingester.log() and "storage.trace.s3" in c.ingester.log()
+    store.rules.clear()
+    c.ingester.start()
+    c.settle(c.ingester)
 
 
 def rounds(gets):

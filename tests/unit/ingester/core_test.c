@@ -486,6 +486,140 @@ static void a_crash_between_publishing_and_trimming_makes_no_second_block(void *
     assert_int_equal(s.want_spans, 2);
 }
 
+/* A store that is away, or refuses. */
+static atomic_int store_err;
+static const struct backend_ops *real_ops;
+
+static enum err away_tenants(struct backend *b, backend_name_fn *fn, void *arg)
+{
+    enum err e = (enum err)atomic_load(&store_err);
+
+    return e == ERR_OK ? real_ops->tenants(b, fn, arg) : e;
+}
+
+static enum err away_publish(struct backend *b, const char *tenant, const char *id,
+                             const char *data_path, struct slice meta_json)
+{
+    enum err e = (enum err)atomic_load(&store_err);
+
+    return e == ERR_OK ? real_ops->publish(b, tenant, id, data_path, meta_json) : e;
+}
+
+/* The log as it stood before its block was published, twice over: nothing is trimmed. */
+static void publish_and_bring_back_the_log(uint32_t traces)
+{
+    char saved[SCRATCH_DIR_BYTES * 2], cmd[SCRATCH_DIR_BYTES * 6];
+
+    start_core();
+    EVENTUALLY(is_ready());
+    for (uint32_t n = 1; n <= traces; n++)
+        assert_int_equal(push_spans("acme", n, 1, 3), ERR_OK);
+    scratch_dir_path(dir, "wal-saved", saved);
+    (void)snprintf(cmd, sizeof cmd, "cp -a '%s' '%s'", wal_dir, saved);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(flush(), ERR_OK);
+    stop_core();
+    assert_int_equal(fs_remove_tree(wal_dir), ERR_OK);
+    assert_int_equal(rename(saved, wal_dir), 0);
+}
+
+/* It starts, replays, takes pushes; what may be in blocks already is flagged, so that readers drop the copies; once the store is back blocks are published. */
+static void a_store_that_is_away_does_not_stop_a_start(void **state)
+{
+    struct backend_ops ops = *backend->ops;
+    (void)state;
+
+    publish_and_bring_back_the_log(10);
+    real_ops = backend->ops;
+    ops.tenants = away_tenants;
+    ops.publish = away_publish;
+    backend->ops = &ops;
+    atomic_store(&store_err, ERR_UNAVAILABLE);
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(live_of("acme", 1).spans, 2);
+    assert_true(live_of("acme", 1).is_replaying); /* not all that is known */
+    assert_int_equal(flagged_count("acme"), 10);
+    assert_int_equal(push_spans("acme", 11, 1, 3), ERR_OK);
+    assert_int_equal(live_of("acme", 11).spans, 2);
+    assert_int_equal(flagged_count("acme"), 10);
+    assert_int_equal(flush(), ERR_UNAVAILABLE);
+    assert_int_equal(stored_of("acme", 1).blocks, 1);
+    atomic_store(&store_err, ERR_OK);
+    EVENTUALLY(!live_of("acme", 1).is_replaying);
+    EVENTUALLY(flush() == ERR_OK);
+    assert_int_equal(live_of("acme", 1).spans, 0);
+    struct stored s = stored_of("acme", 11);
+    assert_int_equal(s.want_spans, 2);
+    assert_int_equal(stored_of("acme", 1).traces, s.traces);
+    assert_true(s.traces == 11 || (s.traces == 21 && flagged_in_blocks("acme") == 10));
+    stop_core();
+    start_core(); /* its numbers go on above the old ones, with the store at hand again */
+    EVENTUALLY(is_ready());
+    assert_int_equal(push_spans("acme", 12, 1, 3), ERR_OK);
+    assert_int_equal(live_of("acme", 12).spans, 2);
+    assert_int_equal(live_of("acme", 11).spans, 0);
+    backend->ops = real_ops;
+}
+
+/* Killed before the store came back: nothing was lost by the two starts. */
+static void a_start_without_the_store_can_be_killed(void **state)
+{
+    struct backend_ops ops = *backend->ops;
+    (void)state;
+
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
+    stop_core();
+    real_ops = backend->ops;
+    ops.tenants = away_tenants;
+    ops.publish = away_publish;
+    backend->ops = &ops;
+    for (uint32_t n = 2; n <= 4; n++) {
+        atomic_store(&store_err, n % 2 == 0 ? ERR_TIMEOUT : ERR_UNAVAILABLE);
+        advance(NS_PER_S);
+        start_core();
+        EVENTUALLY(is_ready());
+        assert_int_equal(push_spans("acme", n, 1, 3), ERR_OK);
+        stop_core();
+    }
+    atomic_store(&store_err, ERR_OK);
+    start_core();
+    EVENTUALLY(is_ready());
+    for (uint32_t n = 1; n <= 4; n++)
+        assert_int_equal(live_of("acme", n).spans, 2);
+    assert_int_equal(flush(), ERR_OK);
+    assert_int_equal(stored_of("acme", 1).traces, 4);
+    backend->ops = real_ops;
+}
+
+static void a_store_that_refuses_stops_a_start(void **state)
+{
+    static const enum err errs[] = {ERR_FORBIDDEN, ERR_UNAUTHENTICATED, ERR_NOT_FOUND};
+    struct backend_ops ops = *backend->ops;
+    (void)state;
+
+    real_ops = backend->ops;
+    ops.tenants = away_tenants;
+    backend->ops = &ops;
+    for (size_t i = 0; i < sizeof errs / sizeof errs[0]; i++) {
+        struct core *refused = NULL;
+        struct err_detail d = {0};
+        struct core_options o = {.config = &config,
+                                 .clock = &test_clock,
+                                 .memory = &memory,
+                                 .instance_id = "ingester-0",
+                                 .backend = backend};
+        atomic_store(&store_err, errs[i]);
+        assert_int_equal(core_start(&o, &refused, &d), errs[i]);
+        assert_non_null(strstr(d.text, err_name(errs[i])));
+    }
+    backend->ops = real_ops;
+    start_core();
+    EVENTUALLY(is_ready());
+}
+
 static void a_trace_that_grows_too_large_is_refused(void **state)
 {
     struct otlp_group g;
@@ -678,6 +812,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_published_late_is_flagged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_crash_between_publishing_and_trimming_makes_no_second_block, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_store_that_is_away_does_not_stop_a_start, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_start_without_the_store_can_be_killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_store_that_refuses_stops_a_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_trace_that_grows_too_large_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_blocks_are_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_folder_has_one_owner, set_up, tear_down),

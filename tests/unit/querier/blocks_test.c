@@ -111,7 +111,10 @@ static void test_polled_in_order_of_their_end(void **state)
     publish(state, "acme", 3, "i", 9);
     publish(state, "acme", 1, "i", 2);
     publish(state, "acm", 4, "i", 2);
-    assert_string_equal(taken("acme", 0, 0, NULL, 0), ""); /* not polled yet, nobody told */
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "3 2 1"); /* the first who asks lists */
+    publish(state, "acme", 5, "i", 9);
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "3 2 1"); /* not polled since, nobody told */
+    assert_int_equal(backend->ops->remove(backend, "acme", id_of(5)), ERR_OK);
     assert_int_equal(blocks_poll(blocks), ERR_OK);
     assert_int_equal(blocks_count(blocks, "acme"), 3);
     assert_int_equal(blocks_count(blocks, "acm"), 1);
@@ -170,6 +173,44 @@ static void test_what_can_not_be_read_is_counted(void **state)
     assert_int_equal(fs_replace(path, SLICE_LIT("{")), ERR_OK);
     assert_int_equal(blocks_poll(blocks), ERR_OK);
     assert_string_equal(taken("acme", 0, 0, NULL, 0), "1 +2");
+}
+
+static enum err tenants_err;
+static unsigned listings;
+
+static enum err failing_tenants(struct backend *b, backend_name_fn *fn, void *arg)
+{
+    (void)b, (void)fn, (void)arg;
+    listings++;
+    return tenants_err;
+}
+
+/* What was never listed is said to be missing, and queries do not wait for a store that is away. */
+static void test_a_store_that_is_away(void **state)
+{
+    const struct backend_ops *real = backend->ops;
+    struct backend_ops ops = *real;
+
+    publish(state, "acme", 1, "i", 5);
+    ops.tenants = failing_tenants;
+    backend->ops = &ops;
+    tenants_err = ERR_UNAVAILABLE;
+    listings = 0;
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "+1");
+    assert_int_equal(listings, 1);
+    assert_true(blocks_are_away(blocks));
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "+1");
+    assert_int_equal(listings, 1);
+    assert_int_equal(blocks_poll(blocks), ERR_UNAVAILABLE);
+    assert_int_equal(listings, 2);
+    backend->ops = real;
+    assert_int_equal(blocks_poll(blocks), ERR_OK);
+    assert_false(blocks_are_away(blocks));
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "1");
+    backend->ops = &ops; /* what is known stays */
+    assert_int_equal(blocks_poll(blocks), ERR_UNAVAILABLE);
+    assert_string_equal(taken("acme", 0, 0, NULL, 0), "1");
+    backend->ops = real;
 }
 
 static void test_blocks_go(void **state)
@@ -271,6 +312,7 @@ int main(void)
         T(test_a_new_block_is_known_by_coverage),
         T(test_what_a_live_writer_still_answers_is_left_out),
         T(test_what_can_not_be_read_is_counted),
+        T(test_a_store_that_is_away),
         T(test_blocks_go),
         T(test_a_tenant_that_vanishes_takes_no_other_with_it),
     };
