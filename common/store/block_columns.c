@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    FEW_OF = 32,           /* fewer values than one in so many rows are sorted */
+    DISTINCT_SAMPLE = 8192 /* texts that are counted at least */
+};
+
 /* --- texts by number --- */
 
 struct texts {
@@ -309,8 +314,8 @@ static enum err write_coded(struct block_writer *w, const struct coded *c, const
         return e;
     for (uint32_t i = 0; i < values; i++)
         c->codes[i] = rank[c->codes[i]];
-    struct lists l = {ARENA_ARRAY(&w->scratch, uint32_t, values),
-                      ARENA_ARRAY(&w->scratch, uint32_t, c->part_count)};
+    struct lists l = {arena_alloc(&w->scratch, values * sizeof *l.codes),
+                      arena_alloc(&w->scratch, c->part_count * sizeof *l.end)};
     uint32_t *mark = none_array(&w->scratch, t->count);
     e = arena_err(&w->scratch);
     for (uint32_t p = 0, first = 0; e == ERR_OK && p < c->part_count; first = c->part_end[p++]) {
@@ -340,13 +345,25 @@ static enum err recode(struct recoder *r, uint32_t segment, uint32_t code,
     return e;
 }
 
+/* The same where no text has two codes, so that none has to be looked up; r->texts.text has room for all. */
+static uint32_t recode_unique(struct recoder *r, uint32_t code, const struct slice *values)
+{
+    uint32_t *known = &r->known[0][code];
+    if (*known == BLOCK_NONE) {
+        *known = r->texts.count++;
+        r->texts.text[*known] = values[code];
+        r->texts.bytes += values[code].len;
+    }
+    return *known;
+}
+
 enum err block_columns_names(struct block_writer *w, enum seg_table table, enum block_stream stream,
                              uint32_t dict)
 {
     const struct block_rows *r = &w->rows[table];
     struct recoder rec = {.texts = {.a = &w->scratch},
                           .known = ARENA_ARRAY(&w->scratch, uint32_t *, w->segment_count)};
-    uint32_t *codes = ARENA_ARRAY(&w->scratch, uint32_t, r->count), made;
+    uint32_t *codes = arena_alloc(&w->scratch, r->count * sizeof *codes), made;
     enum err e = arena_err(&w->scratch);
     for (uint32_t i = 0; e == ERR_OK && i < w->segment_count; i++) {
         const struct seg_names *names = table == SEG_SPAN ? &w->fixed[i].name : &w->events[i].name;
@@ -392,37 +409,46 @@ static int compare_entries(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Many entries: counted per row and put where the counts say.  Few, or sorted already: no need. */
-static enum err sort_entries(struct block_writer *w, struct gathered *g, uint32_t rows)
+/* Few values: each tells its row, and they are sorted. */
+static void gather_few(const struct block_writer *w, const struct block_rows *r, struct gathered *g)
 {
-    bool is_sorted = true;
-    for (uint32_t i = 1; i < g->count && is_sorted; i++)
-        is_sorted = g->entries[i - 1].row <= g->entries[i].row;
-    if (is_sorted)
-        return ERR_OK;
-    if (g->count < rows / 8) {
-        qsort(g->entries, g->count, sizeof *g->entries, compare_entries);
-        return ERR_OK;
+    for (uint32_t i = 0; i < w->segment_count; i++)
+        for (uint32_t k = 0; k < g->from[i].count; k++) {
+            uint32_t row = r->place[i][g->from[i].rows[k]];
+            /* Of resources that are equal in several segments, the first stands for all. */
+            if (row != BLOCK_NONE && r->sources[row].segment == i &&
+                r->sources[row].row == g->from[i].rows[k])
+                g->entries[g->count++] = (struct entry){row, i, k};
+        }
+    qsort(g->entries, g->count, sizeof *g->entries, compare_entries);
+    for (uint32_t p = 0, at = 0; p < r->part_count; p++) {
+        while (at < g->count && g->entries[at].row < r->part_end[p])
+            at++;
+        g->part_end[p] = at;
     }
-    uint32_t *start = ARENA_ARRAY(&w->scratch, uint32_t, (size_t)rows + 1), total = 0;
-    struct entry *sorted = arena_alloc(&w->scratch, g->count * sizeof *sorted);
-    if (start == NULL || sorted == NULL)
-        return arena_err(&w->scratch);
-    for (uint32_t i = 0; i < g->count; i++)
-        start[g->entries[i].row]++;
-    for (uint32_t i = 0; i <= rows; i++) {
-        uint32_t count = start[i];
-        start[i] = total;
-        total += count;
+}
+
+/* Many: each row is asked for its values.  `first` has a number per row of a segment, of another column where the row has none of this one. */
+static void gather_many(const struct block_writer *w, const struct block_rows *r, uint32_t **first,
+                        struct gathered *g)
+{
+    for (uint32_t i = 0; i < w->segment_count; i++)
+        for (uint32_t k = g->from[i].count; k-- > 0;)
+            first[i][g->from[i].rows[k]] = k;
+    for (uint32_t p = 0, row = 0; p < r->part_count; p++) {
+        for (; row < r->part_end[p]; row++) {
+            const struct block_source *s = &r->sources[row];
+            const struct seg_column *c = &g->from[s->segment];
+            uint32_t k = first[s->segment][s->row];
+            for (; k < c->count && c->rows[k] == s->row; k++)
+                g->entries[g->count++] = (struct entry){row, s->segment, k};
+        }
+        g->part_end[p] = g->count;
     }
-    for (uint32_t i = 0; i < g->count; i++)
-        sorted[start[g->entries[i].row]++] = g->entries[i];
-    g->entries = sorted;
-    return ERR_OK;
 }
 
 static enum err gather(struct block_writer *w, enum seg_table table, uint32_t column,
-                       struct gathered *g)
+                       uint32_t **first, struct gathered *g)
 {
     const struct block_rows *r = &w->rows[table];
     const uint32_t *local = &w->local_of[table][(size_t)column * w->segment_count];
@@ -444,21 +470,11 @@ static enum err gather(struct block_writer *w, enum seg_table table, uint32_t co
     g->entries = arena_alloc(&w->scratch, most * sizeof *g->entries);
     if (g->entries == NULL)
         return arena_err(&w->scratch);
-    for (uint32_t i = 0; i < w->segment_count; i++)
-        for (uint32_t k = 0; k < g->from[i].count; k++) {
-            uint32_t row = r->place[i][g->from[i].rows[k]];
-            /* Of resources that are equal in several segments, the first stands for all. */
-            if (row != BLOCK_NONE && r->sources[row].segment == i &&
-                r->sources[row].row == g->from[i].rows[k])
-                g->entries[g->count++] = (struct entry){row, i, k};
-        }
-    e = sort_entries(w, g, r->count);
-    for (uint32_t p = 0, at = 0; e == ERR_OK && p < r->part_count; p++) {
-        while (at < g->count && g->entries[at].row < r->part_end[p])
-            at++;
-        g->part_end[p] = at;
-    }
-    return e;
+    if (most < r->count / FEW_OF)
+        gather_few(w, r, g);
+    else
+        gather_many(w, r, first, g);
+    return ERR_OK;
 }
 
 static void put_int_page(struct block_writer *w, const struct gathered *g, uint32_t first,
@@ -518,40 +534,73 @@ static unsigned bits_of(uint32_t v)
     return v == 0 ? 0 : 32 - (unsigned)__builtin_clz(v);
 }
 
+struct amount {
+    uint64_t count, bytes;
+};
+
 /* Whether a dictionary takes less than the texts themselves: half of text bytes goes to compression, a code takes its bits, and each
  * distinct text a place in some code lists. */
-static bool dict_pays(const struct texts *t, uint64_t count, uint64_t bytes)
+static bool dict_pays(struct amount all, struct amount distinct)
 {
-    uint64_t dict = t->bytes / 2 + count * bits_of(t->count) / 8 + t->count * 2;
-    return dict <= bytes / 2 + count * 3 / 4;
+    uint64_t dict =
+        distinct.bytes / 2 + all.count * bits_of((uint32_t)distinct.count) / 8 + distinct.count * 2;
+    return dict <= all.bytes / 2 + all.count * 3 / 4;
 }
 
-static enum err write_plain_part(struct block_writer *w, const struct gathered *g, uint32_t first,
-                                 uint32_t count, uint32_t part, struct block_filter_maker *filter,
-                                 struct block_ref *ret)
+static struct slice text_of(const struct gathered *g, uint32_t entry)
 {
-    struct slice *texts = arena_alloc(&w->scratch, count * sizeof *texts);
-    enum err e = arena_err(&w->scratch);
-    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
-        const struct seg_column *from = &g->from[g->entries[first + i].segment];
-        texts[i] = from->values[from->codes[g->entries[first + i].index]];
-        e = block_filter_add(filter, part, texts[i]);
-    }
-    if (e != ERR_OK || count == 0)
-        return e;
-    return block_text_put(w, texts, count, ret);
+    const struct seg_column *from = &g->from[g->entries[entry].segment];
+    return from->values[from->codes[g->entries[entry].index]];
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* About how many hashes are distinct: those are counted whose low bits are zero. */
+static enum err count_distinct(struct arena *a, const uint64_t *hashes, uint32_t count,
+                               uint64_t *ret)
+{
+    unsigned shift = 0;
+    while (count >> shift > DISTINCT_SAMPLE)
+        shift++;
+    uint64_t mask = ((uint64_t)1 << shift) - 1, distinct = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++)
+        n += (hashes[i] & mask) == 0;
+    uint64_t *some = arena_alloc(a, n * sizeof *some);
+    if (some == NULL)
+        return arena_err(a);
+    n = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if ((hashes[i] & mask) == 0)
+            some[n++] = hashes[i];
+    qsort(some, n, sizeof *some, compare_u64);
+    for (uint32_t i = 0; i < n; i++)
+        distinct += i == 0 || some[i] != some[i - 1];
+    *ret = distinct << shift;
+    return ERR_OK;
 }
 
 static enum err write_plain(struct block_writer *w, struct block_column *c,
-                            const struct gathered *g, uint32_t parts)
+                            const struct gathered *g, const uint64_t *hashes, uint32_t parts)
 {
     struct block_filter_maker filter;
+    struct block_text_plan plan = {0};
+    struct slice *texts = arena_alloc(&w->scratch, g->count * sizeof *texts);
     block_filter_init(&filter, w->scratch.budget);
     c->form = BLOCK_FORM_PLAIN;
     c->filters = ARENA_ARRAY(&w->arena, struct block_filter, block_filter_count(parts));
-    enum err e = arena_err(&w->arena);
+    enum err e = texts == NULL ? arena_err(&w->scratch) : arena_err(&w->arena);
     for (uint32_t p = 0, first = 0; e == ERR_OK && p < parts; first = g->part_end[p++]) {
-        e = write_plain_part(w, g, first, g->part_end[p] - first, p, &filter, &c->pages[p]);
+        for (uint32_t i = first; e == ERR_OK && i < g->part_end[p]; i++) {
+            texts[i] = text_of(g, i);
+            e = block_filter_add(&filter, p, hashes[i]);
+        }
+        if (e == ERR_OK && g->part_end[p] != first)
+            e = block_text_put(w, &plan, texts + first, g->part_end[p] - first, &c->pages[p]);
         if (e == ERR_OK && ((p + 1) % BLOCK_FILTER_PARTS == 0 || p + 1 == parts))
             e = block_filter_put(w, &filter, p % BLOCK_FILTER_PARTS + 1, &w->arena,
                                  &c->filters[p / BLOCK_FILTER_PARTS]);
@@ -560,29 +609,61 @@ static enum err write_plain(struct block_writer *w, struct block_column *c,
     return e;
 }
 
+/* Where each text has one code, the codes in use are counted; otherwise hashes are, and kept for the filters. */
+static enum err choose_form(struct block_writer *w, const struct gathered *g, struct recoder *rec,
+                            uint32_t *codes, uint64_t **ret_hashes, bool *ret_pays)
+{
+    struct amount all = {.count = g->count}, distinct = {0};
+    bool is_unique = w->segment_count == 1 && g->from[0].is_unique_text;
+    if (is_unique)
+        rec->texts.text =
+            arena_alloc(&w->scratch, g->from[0].value_count * sizeof *rec->texts.text);
+    enum err e = arena_err(&w->scratch);
+    for (uint32_t i = 0; is_unique && e == ERR_OK && i < g->count; i++)
+        codes[i] = recode_unique(rec, g->from[0].codes[g->entries[i].index], g->from[0].values);
+    for (uint32_t i = 0; i < g->count; i++)
+        all.bytes += text_of(g, i).len;
+    *ret_hashes = NULL;
+    if (is_unique)
+        distinct = (struct amount){rec->texts.count, rec->texts.bytes};
+    if (e == ERR_OK && (!is_unique || !dict_pays(all, distinct))) {
+        *ret_hashes = arena_alloc(&w->scratch, g->count * sizeof **ret_hashes);
+        e = *ret_hashes == NULL ? arena_err(&w->scratch) : ERR_OK;
+        for (uint32_t i = 0; e == ERR_OK && i < g->count; i++)
+            (*ret_hashes)[i] = block_filter_hash(text_of(g, i));
+    }
+    if (e == ERR_OK && !is_unique) {
+        e = count_distinct(&w->scratch, *ret_hashes, g->count, &distinct.count);
+        distinct.bytes = g->count == 0 ? 0 : all.bytes * distinct.count / g->count;
+    }
+    *ret_pays = dict_pays(all, distinct);
+    return e;
+}
+
 static enum err write_texts(struct block_writer *w, struct block_column *c,
                             const struct gathered *g, uint32_t parts)
 {
     struct recoder rec = {.texts = {.a = &w->scratch},
                           .known = ARENA_ARRAY(&w->scratch, uint32_t *, w->segment_count)};
-    uint32_t *codes = ARENA_ARRAY(&w->scratch, uint32_t, g->count);
-    uint64_t bytes = 0;
+    uint32_t *codes = arena_alloc(&w->scratch, g->count * sizeof *codes);
+    uint64_t *hashes;
+    bool pays = false;
     enum err e = arena_err(&w->scratch);
     for (uint32_t i = 0; e == ERR_OK && i < w->segment_count; i++) {
         rec.known[i] = none_array(&w->scratch, g->from[i].value_count);
         e = arena_err(&w->scratch);
     }
-    for (uint32_t i = 0; e == ERR_OK && i < g->count; i++) {
+    if (e == ERR_OK)
+        e = choose_form(w, g, &rec, codes, &hashes, &pays);
+    if (e == ERR_OK && !pays)
+        return write_plain(w, c, g, hashes, parts);
+    for (uint32_t i = 0; e == ERR_OK && hashes != NULL && i < g->count; i++) {
         const struct entry *at = &g->entries[i];
         e = recode(&rec, at->segment, g->from[at->segment].codes[at->index],
                    g->from[at->segment].values, &codes[i]);
-        if (e == ERR_OK)
-            bytes += rec.texts.text[codes[i]].len;
     }
     if (e != ERR_OK)
         return e;
-    if (!dict_pays(&rec.texts, g->count, bytes))
-        return write_plain(w, c, g, parts);
     c->form = BLOCK_FORM_DICT;
     e = dict_new(w, &c->dict);
     struct coded coded = {codes, g->part_end, parts};
@@ -594,15 +675,21 @@ static enum err write_texts(struct block_writer *w, struct block_column *c,
 enum err block_columns_write(struct block_writer *w, enum seg_table table)
 {
     uint32_t parts = block_parts(&w->index, table);
-    enum err e = ERR_OK;
+    struct arena numbers;
+    arena_init(&numbers, w->arena.budget);
+    uint32_t **first = ARENA_ARRAY(&numbers, uint32_t *, w->segment_count);
+    for (uint32_t i = 0; first != NULL && i < w->segment_count; i++)
+        first[i] = ARENA_ARRAY(&numbers, uint32_t, w->segments[i]->row_count[table]);
+    enum err e = arena_err(&numbers);
     for (uint32_t i = 0; e == ERR_OK && i < w->index.column_count[table]; i++) {
         struct block_column *c = &w->index.columns[table][i];
         struct gathered g = {0};
-        e = gather(w, table, i, &g);
+        e = gather(w, table, i, first, &g);
         if (e == ERR_OK)
             e = c->type == SEG_STR || c->type == SEG_ANY ? write_texts(w, c, &g, parts)
                                                          : write_numbers(w, c, &g, parts);
         arena_reset(&w->scratch);
     }
+    arena_release(&numbers);
     return e;
 }

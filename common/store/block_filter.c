@@ -1,7 +1,6 @@
 /* Filters: per part of a plain column, which texts it can have; laid out by hash, so that one page tells it of BLOCK_FILTER_PARTS parts. */
 #include "common/store/block_filter.h"
 
-#include "common/base/hash.h"
 #include "common/store/page.h"
 
 #include <assert.h>
@@ -16,9 +15,9 @@ enum {
 };
 _Static_assert((BLOCK_FILTER_PARTS & PART_MASK) == 0, "the part takes the low bits of an entry");
 
-static uint64_t entry_of(uint32_t part, struct slice text)
+static uint64_t entry_of(uint32_t part, uint64_t hash)
 {
-    return (hash_plain(text) & ~(uint64_t)PART_MASK) | (part & PART_MASK);
+    return (hash & ~(uint64_t)PART_MASK) | (part & PART_MASK);
 }
 
 static uint32_t page_of(uint64_t entry, uint32_t pages)
@@ -50,7 +49,7 @@ void block_filter_release(struct block_filter_maker *m)
     arena_release(&m->arena);
 }
 
-enum err block_filter_add(struct block_filter_maker *m, uint32_t part, struct slice text)
+enum err block_filter_add(struct block_filter_maker *m, uint32_t part, uint64_t hash)
 {
     uint32_t at = m->count % PAGE_TEXTS;
     if (m->count == UINT32_MAX)
@@ -62,15 +61,15 @@ enum err block_filter_add(struct block_filter_maker *m, uint32_t part, struct sl
         more->next = m->newest;
         m->newest = more;
     }
-    m->newest->entries[at] = entry_of(part, text);
+    m->newest->entries[at] = entry_of(part, hash);
     m->count++;
     return ERR_OK;
 }
 
-/* Least digit first; *v and *tmp change places with each digit. */
-static void sort(uint64_t **v, uint64_t **tmp, uint32_t n, unsigned bits)
+/* By the bits from `first` on below `end`, stable: least digit first; *v and *tmp change places with each digit. */
+static void sort(uint64_t **v, uint64_t **tmp, uint32_t n, unsigned first, unsigned end)
 {
-    for (unsigned shift = 0; shift < bits; shift += DIGIT_BITS) {
+    for (unsigned shift = first; shift < end; shift += DIGIT_BITS) {
         uint32_t at[1 << DIGIT_BITS] = {0}, sum = 0, mask = (1 << DIGIT_BITS) - 1;
         for (uint32_t i = 0; i < n; i++)
             at[(*v)[i] >> shift & mask]++;
@@ -101,7 +100,16 @@ static unsigned bits_of(uint64_t v)
     return v == 0 ? 0 : 64 - (unsigned)__builtin_clzll(v);
 }
 
-/* The entries in one row, sorted, each once; *ret_tmp is as long. */
+static bool is_sorted(const uint64_t *v, uint32_t n)
+{
+    bool is = true;
+    for (uint32_t i = 1; i < n; i++)
+        is &= v[i - 1] <= v[i];
+    return is;
+}
+
+/* The entries in one row, sorted, each once; *ret_tmp is as long.  They come part by part, so those of one text ascend already: the high half of
+ * the hash nearly always sorts them all. */
 static enum err gather(struct block_filter_maker *m, uint64_t **ret, uint64_t **ret_tmp,
                        uint32_t *ret_count)
 {
@@ -109,15 +117,17 @@ static enum err gather(struct block_filter_maker *m, uint64_t **ret, uint64_t **
     uint64_t *tmp = arena_alloc(&m->arena, m->count * sizeof *tmp);
     if (v == NULL || tmp == NULL)
         return arena_err(&m->arena);
-    uint32_t n = (m->count - 1) % PAGE_TEXTS + 1, at = 0;
+    uint32_t n = (m->count - 1) % PAGE_TEXTS + 1, at = m->count;
     for (const struct block_filter_entries *e = m->newest; e != NULL; e = e->next) {
+        at -= n;
         memcpy(v + at, e->entries, n * sizeof *v);
-        at += n;
         n = PAGE_TEXTS;
     }
-    assert(at == m->count);
-    sort(&v, &tmp, at, 64);
-    *ret_count = unique(v, at);
+    assert(at == 0);
+    sort(&v, &tmp, m->count, 64 - 3 * DIGIT_BITS, 64);
+    if (!is_sorted(v, m->count))
+        sort(&v, &tmp, m->count, 0, 64);
+    *ret_count = unique(v, m->count);
     *ret = v;
     *ret_tmp = tmp;
     return ERR_OK;
@@ -141,7 +151,7 @@ static enum err put_pages(struct block_writer *w, struct block_filter_maker *m, 
         for (; at < n && page_of(v[at], f->page_count) == p; at++)
             tmp[at] = value_of(v[at], f->range);
         uint64_t *values = tmp + first, *other = v + first;
-        sort(&values, &other, at - first, bits_of((uint64_t)parts * f->range));
+        sort(&values, &other, at - first, 0, bits_of((uint64_t)parts * f->range));
         uint32_t count = unique(values, at - first);
         page_put_ascending(&w->raw, values, count);
         e = block_write_page(w, BLOCK_PAGE_FILTER, count, true, &f->pages[p]);
@@ -193,7 +203,7 @@ enum err block_filter_may_have(struct block *b, struct block_user *user,
     *ret = true;
     if (f == NULL || f->page_count == 0)
         return ERR_OK;
-    uint64_t entry = entry_of(part, text), value = value_of(entry, f->range);
+    uint64_t entry = entry_of(part, block_filter_hash(text)), value = value_of(entry, f->range);
     struct block_piece_of of = {.filter = f, .chunk = page_of(entry, f->page_count)};
     const struct block_piece *p;
     enum err e = block_piece_get(b, user, f->first_piece + of.chunk, load, &of, &p);

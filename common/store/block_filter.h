@@ -19,8 +19,12 @@ struct block_filter_maker {
 void block_filter_init(struct block_filter_maker *m, struct budget *budget);
 void block_filter_release(struct block_filter_maker *m);
 
-MUST_CHECK enum err block_filter_add(struct block_filter_maker *m, uint32_t part,
-                                     struct slice text);
+static inline uint64_t block_filter_hash(struct slice text)
+{
+    return hash_plain(text);
+}
+/* hash: of a text of the part; parts ascend. */
+MUST_CHECK enum err block_filter_add(struct block_filter_maker *m, uint32_t part, uint64_t hash);
 /* Writes what was added, unless that is too little to be worth it, and empties the maker.  parts: that the texts are of.  `keep`: of what *ret points to. */
 MUST_CHECK enum err block_filter_put(struct block_writer *w, struct block_filter_maker *m,
                                      uint32_t parts, struct arena *keep, struct block_filter *ret);

@@ -430,12 +430,12 @@ static enum err write_plain(struct block_grow *g, const struct block_grow_part *
         const uint32_t *codes = from->codes + v->pieces[i].first;
         for (uint32_t k = 0; e == ERR_OK && k < v->pieces[i].count; k++) {
             texts[n] = from->values[codes[k]];
-            e = block_filter_add(c->filter, p->number, texts[n++]);
+            e = block_filter_add(c->filter, p->number, block_filter_hash(texts[n++]));
         }
     }
     if (e != ERR_OK)
         return e;
-    return block_text_put(w, texts, n, &ref->page);
+    return block_text_put(w, &c->plan, texts, n, &ref->page);
 }
 
 /* --- dictionaries --- */

@@ -12,6 +12,7 @@
 
 #include "common/store/block_dict.h"
 #include "common/store/block_filter.h"
+#include "common/store/block_text.h"
 #include "common/store/text_set.h"
 
 struct grow_list { /* the code list of a part, encoded */
@@ -47,6 +48,7 @@ struct grow_column {
     struct block_filter_maker
         *filter; /* PLAIN: of the parts from filter_number * BLOCK_FILTER_PARTS on */
     uint32_t filter_number;
+    struct block_text_plan plan; /* PLAIN */
 };
 
 struct grow_table {

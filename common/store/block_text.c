@@ -3,7 +3,7 @@
 #include "common/store/page.h"
 #include "common/store/page_template.h"
 
-enum { SAMPLE_TEXTS = 1024 };
+enum { SAMPLE_TEXTS = 1024, PAGES_ALIKE = 8 };
 
 /* --- writing --- */
 
@@ -36,11 +36,16 @@ static enum err templates_pay(struct block_writer *w, const struct slice *texts,
     return e;
 }
 
-enum err block_text_put(struct block_writer *w, const struct slice *texts, uint32_t count,
-                        struct block_ref *ret)
+enum err block_text_put(struct block_writer *w, struct block_text_plan *plan,
+                        const struct slice *texts, uint32_t count, struct block_ref *ret)
 {
-    bool is_split;
-    enum err e = templates_pay(w, texts, count, &is_split);
+    enum err e = ERR_OK;
+    if (plan->pages_left == 0) {
+        plan->pages_left = PAGES_ALIKE;
+        e = templates_pay(w, texts, count, &plan->is_split);
+    }
+    plan->pages_left--;
+    bool is_split = plan->is_split;
     if (e == ERR_OK && is_split)
         e = page_template_put(&w->raw, texts, count, &w->scratch, &is_split);
     if (e != ERR_OK)

@@ -7,9 +7,16 @@
 #include "common/store/block_pages.h"
 #include "common/store/block_writer.h"
 
+/* Of the pages of one column, which are alike: what took less for one of them is taken for the next few.  Begins zeroed. */
+struct block_text_plan {
+    bool is_split;
+    uint8_t pages_left;
+};
+
 /* Uses w->scratch, which the caller resets. */
-MUST_CHECK enum err block_text_put(struct block_writer *w, const struct slice *texts,
-                                   uint32_t count, struct block_ref *ret);
+MUST_CHECK enum err block_text_put(struct block_writer *w, struct block_text_plan *plan,
+                                   const struct slice *texts, uint32_t count,
+                                   struct block_ref *ret);
 
 /* The texts, in s->arena. */
 MUST_CHECK enum err block_text_get(struct block_segment *s, const struct block_ref *ref,

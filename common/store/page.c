@@ -6,7 +6,7 @@
 
 enum method { METHOD_CONST = 0, METHOD_PACKED = 1, METHOD_DELTA = 2, METHOD_RUNS = 3 };
 enum { DOUBLE_RAW = 0, DOUBLE_DECIMAL = 1, DECIMAL_PLACES_MAX = 9 };
-enum { PLANS_KEPT = 16 }; /* vectors of an ordinary row group */
+enum { SAMPLES = 3, PACK_SLACK = 8 };
 
 static unsigned bits_of(uint64_t v)
 {
@@ -48,11 +48,59 @@ static struct plan plan_vector(const uint64_t *v, uint32_t n, size_t *ret_bytes)
     return p;
 }
 
+/* Eight values a time, of a width that the compiler knows; writes up to PACK_SLACK bytes too many. */
+static inline __attribute__((always_inline)) uint32_t
+pack_eights(uint8_t *to, const uint64_t *v, uint32_t n, uint64_t base, unsigned width)
+{
+    uint64_t mask = ((uint64_t)1 << width) - 1;
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8, to += width) {
+        uint64_t low = 0, high = 0;
+        for (unsigned k = 0; k < 4; k++) {
+            low |= ((v[i + k] - base) & mask) << k * width;
+            high |= ((v[i + 4 + k] - base) & mask) << k * width;
+        }
+        if (width <= 8) {
+            le64_write(to, low | high << 4 * width);
+        } else {
+            le64_write(to, low);
+            le64_write(to + width / 2, width % 2 == 0 ? high : low >> width / 2 * 8 | high << 4);
+        }
+    }
+    return i;
+}
+
+/* The values of whole eights; gives how many. */
+static uint32_t pack_narrow(uint8_t *to, const uint64_t *v, uint32_t n, uint64_t base,
+                            unsigned width)
+{
+    switch (width) {
+    case 1: return pack_eights(to, v, n, base, 1);
+    case 2: return pack_eights(to, v, n, base, 2);
+    case 3: return pack_eights(to, v, n, base, 3);
+    case 4: return pack_eights(to, v, n, base, 4);
+    case 5: return pack_eights(to, v, n, base, 5);
+    case 6: return pack_eights(to, v, n, base, 6);
+    case 7: return pack_eights(to, v, n, base, 7);
+    case 8: return pack_eights(to, v, n, base, 8);
+    case 9: return pack_eights(to, v, n, base, 9);
+    case 10: return pack_eights(to, v, n, base, 10);
+    case 11: return pack_eights(to, v, n, base, 11);
+    case 12: return pack_eights(to, v, n, base, 12);
+    case 13: return pack_eights(to, v, n, base, 13);
+    case 14: return pack_eights(to, v, n, base, 14);
+    case 15: return pack_eights(to, v, n, base, 15);
+    case 16: return pack_eights(to, v, n, base, 16);
+    default: return 0;
+    }
+}
+
 static void pack(uint8_t *to, const uint64_t *v, uint32_t n, uint64_t base, unsigned width)
 {
     uint64_t hold = 0, mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
     unsigned held = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    uint32_t i = pack_narrow(to, v, n, base, width);
+    for (to += (size_t)i / 8 * width; i < n; i++) {
         uint64_t x = (v[i] - base) & mask;
         hold |= x << held;
         if (held + width >= 64) {
@@ -80,9 +128,11 @@ static void put_vector(struct buf *out, const uint64_t *v, uint32_t n, struct pl
     buf_append_varint(out, p.base);
     buf_append_byte(out, (uint8_t)p.width);
     buf_append_varint(out, p.exceptions);
-    uint8_t *to = p.width == 0 ? NULL : buf_extend(out, packed_bytes(n, p.width));
-    if (to != NULL)
+    uint8_t *to = p.width == 0 ? NULL : buf_extend(out, packed_bytes(n, p.width) + PACK_SLACK);
+    if (to != NULL) {
         pack(to, v, n, p.base, p.width);
+        out->len -= PACK_SLACK;
+    }
     uint32_t last = 0;
     for (uint32_t i = 0; p.exceptions != 0 && p.width < 64 && i < n; i++) {
         uint64_t high = (v[i] - p.base) >> p.width;
@@ -225,39 +275,52 @@ static void deltas(const uint64_t *v, uint32_t n, uint64_t before, uint64_t *ret
     }
 }
 
-/* What each method takes, and the plans behind that: the first PLANS_KEPT vectors are not planned twice. */
-struct costs {
+static const uint64_t *scaled(const uint64_t *v, uint32_t n, uint64_t divisor, uint64_t *room)
+{
+    if (divisor == 1)
+        return v;
+    for (uint32_t i = 0; i < n; i++)
+        room[i] = v[i] / divisor;
+    return room;
+}
+
+struct
+    costs { /* what each method takes for the vectors that were looked at, and the plans of the last of them */
     size_t packed, delta, runs;
-    struct plan packed_plans[PLANS_KEPT], delta_plans[PLANS_KEPT];
+    struct plan packed_plan, delta_plan;
 };
 
-static void measure(const uint64_t *v, uint32_t n, uint64_t divisor, struct costs *c)
+/* The vector that begins at v[from]. */
+static void measure(const uint64_t *v, uint32_t from, uint32_t n, uint64_t divisor, struct costs *c)
 {
-    uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0, run = 0;
-    c->packed = c->delta = c->runs = 0;
-    for (uint32_t from = 0; from < n; from += PAGE_VECTOR) {
-        uint32_t m = n - from < PAGE_VECTOR ? n - from : PAGE_VECTOR;
-        size_t bytes;
-        for (uint32_t i = 0; i < m; i++)
-            scaled[i] = divisor == 1 ? v[from + i] : v[from + i] / divisor;
-        struct plan packed_plan = plan_vector(scaled, m, &bytes);
-        c->packed += bytes;
-        deltas(scaled, m, before, delta);
-        struct plan delta_plan = plan_vector(delta, m, &bytes);
-        c->delta += bytes;
-        if (from / PAGE_VECTOR < PLANS_KEPT) {
-            c->packed_plans[from / PAGE_VECTOR] = packed_plan;
-            c->delta_plans[from / PAGE_VECTOR] = delta_plan;
-        }
-        before = scaled[m - 1];
-        for (uint32_t i = 0; i < m; i++, run++) {
-            if (from + i == 0 || v[from + i] == v[from + i - 1])
-                continue;
-            c->runs += varint_bytes(v[from + i - 1]) + varint_bytes(run);
+    uint64_t room[PAGE_VECTOR], delta[PAGE_VECTOR];
+    const uint64_t *x = scaled(v + from, n, divisor, room);
+    size_t bytes, runs = 0;
+    uint32_t run = 1;
+    assert(n != 0);
+    c->packed_plan = plan_vector(x, n, &bytes);
+    c->packed += bytes;
+    deltas(x, n, from == 0 ? 0 : v[from - 1] / divisor, delta);
+    c->delta_plan = plan_vector(delta, n, &bytes);
+    c->delta += bytes;
+    for (uint32_t i = 1; i < n; i++, run++)
+        if (x[i] != x[i - 1]) {
+            runs += varint_bytes(v[from + i - 1]) + varint_bytes(run);
             run = 0;
         }
+    c->runs += runs + varint_bytes(v[from + n - 1]) + varint_bytes(run);
+}
+
+/* Neighbours are alike: the first, the middle and the last vector tell which method takes least. */
+static void measure_some(const uint64_t *v, uint32_t count, uint64_t divisor, struct costs *c)
+{
+    uint32_t vectors = (count + PAGE_VECTOR - 1) / PAGE_VECTOR;
+    uint32_t step = vectors <= SAMPLES ? 1 : (vectors - 1) / (SAMPLES - 1);
+    *c = (struct costs){0};
+    for (uint32_t i = 0; i < vectors; i += step) {
+        uint32_t from = i * PAGE_VECTOR, left = count - from;
+        measure(v, from, left < PAGE_VECTOR ? left : PAGE_VECTOR, divisor, c);
     }
-    c->runs += varint_bytes(v[n - 1]) + varint_bytes(run);
 }
 
 static void put_runs(struct buf *out, const uint64_t *v, uint32_t n)
@@ -270,22 +333,21 @@ static void put_runs(struct buf *out, const uint64_t *v, uint32_t n)
     }
 }
 
+/* `only`: the plan, where there is one vector. */
 static void put_vectors(struct buf *out, const uint64_t *values, uint32_t count, uint64_t divisor,
-                        bool is_delta, const struct plan *plans)
+                        bool is_delta, const struct plan *only)
 {
-    uint64_t scaled[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0;
+    uint64_t room[PAGE_VECTOR], delta[PAGE_VECTOR], before = 0;
     for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
         uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
+        const uint64_t *v = scaled(values + from, m, divisor, room);
         size_t bytes;
-        for (uint32_t i = 0; i < m; i++)
-            scaled[i] = divisor == 1 ? values[from + i] : values[from + i] / divisor;
-        if (is_delta)
-            deltas(scaled, m, before, delta);
-        before = scaled[m - 1];
-        const uint64_t *v = is_delta ? delta : scaled;
-        put_vector(out, v, m,
-                   from / PAGE_VECTOR < PLANS_KEPT ? plans[from / PAGE_VECTOR]
-                                                   : plan_vector(v, m, &bytes));
+        if (is_delta) {
+            deltas(v, m, before, delta);
+            before = v[m - 1];
+            v = delta;
+        }
+        put_vector(out, v, m, count <= PAGE_VECTOR ? *only : plan_vector(v, m, &bytes));
     }
 }
 
@@ -300,7 +362,7 @@ void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count)
     }
     uint64_t divisor = common_divisor(values, count);
     struct costs c;
-    measure(values, count, divisor, &c);
+    measure_some(values, count, divisor, &c);
     if (c.runs < c.packed && c.runs < c.delta) {
         buf_append_byte(out, METHOD_RUNS);
         put_runs(out, values, count);
@@ -309,7 +371,7 @@ void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count)
     bool is_delta = c.delta < c.packed;
     buf_append_byte(out, is_delta ? METHOD_DELTA : METHOD_PACKED);
     buf_append_varint(out, divisor);
-    put_vectors(out, values, count, divisor, is_delta, is_delta ? c.delta_plans : c.packed_plans);
+    put_vectors(out, values, count, divisor, is_delta, is_delta ? &c.delta_plan : &c.packed_plan);
 }
 
 static enum err get_packed(struct reader *r, uint32_t count, bool is_delta, uint64_t *ret)

@@ -29,7 +29,7 @@ struct slot {
 struct split {
     uint8_t skeleton[SPLIT_MAX * 2];
     size_t len;
-    struct slot slots[SLOTS_MAX];
+    struct slot *slots; /* [SLOTS_MAX], the caller's */
     uint32_t slot_count;
 };
 
@@ -140,10 +140,18 @@ static bool split(struct slice s, struct split *to)
 
 /* --- putting --- */
 
+struct piece { /* of a skeleton: bytes as they stand, then what varies; mark 0 at its end */
+    uint16_t plain;
+    uint8_t mark, width;
+};
+
 struct known { /* skeletons by number */
     struct slice *texts;
+    struct piece **pieces; /* NULL: texts of it can not be followed */
     uint32_t *slot_counts, *slots, mask, count, max;
 };
+
+enum { LIKELY_SETS = 64, LIKELY_WAYS = 2 };
 
 struct putting {
     struct known known;
@@ -151,7 +159,105 @@ struct putting {
     uint32_t *first_slot; /* [count] */
     struct slot *all;     /* of all texts, one after the other */
     uint32_t all_count, all_max;
+    uint32_t likely[LIKELY_SETS][LIKELY_WAYS]; /* skeleton + 1 that texts of such a beginning had */
 };
+
+/* --- following: most texts have a skeleton that another text had; then it is enough to see that they are split alike --- */
+
+/* The pieces of a skeleton; NULL when what stands beside a mark could change how a text is split: there letters or digits join it. */
+static struct piece *pieces_of(const struct split *s, struct arena *tmp)
+{
+    struct piece *pieces = ARENA_ARRAY(tmp, struct piece, (size_t)s->slot_count + 1);
+    uint32_t n = 0, letters = 0;
+    bool is_after_slot = false;
+    for (size_t i = 0; pieces != NULL && i < s->len; i++) {
+        uint8_t byte = s->skeleton[i], class = classes[byte];
+        letters = class == LETTER ? letters + 1 : 0;
+        if (class == DIGIT || letters == HEX_MIN || (is_after_slot && class != PLAIN))
+            return NULL;
+        is_after_slot = class == MARK;
+        if (!is_after_slot) {
+            pieces[n].plain++;
+            continue;
+        }
+        if (i != 0 && classes[s->skeleton[i - 1]] != PLAIN)
+            return NULL;
+        if (byte == MARK_PADDED || byte == MARK_HEX)
+            pieces[n].width = s->skeleton[++i];
+        pieces[n++].mark = byte;
+    }
+    return pieces;
+}
+
+/* What `p` says varies at `at`, where a run of digits and letters begins: its length, 0 when something else is there. */
+static size_t follow_slot(const struct piece *p, struct slice s, size_t at, struct slot *ret)
+{
+    bool is_id = false;
+    size_t n = 0;
+    *ret = (struct slot){.mark = p->mark, .width = p->width, .hex = s.ptr + at};
+    if (p->mark == MARK_NUMBER || p->mark == MARK_PADDED) {
+        for (; at + n < s.len && n <= DIGITS_MAX && is_digit(s.ptr[at + n]); n++)
+            ret->number = ret->number * 10 + (uint64_t)(s.ptr[at + n] - '0');
+        bool is_padded = n > 1 && s.ptr[at] == '0';
+        if (n == HEX_MIN || n > DIGITS_MAX || is_padded != (p->mark == MARK_PADDED) ||
+            (is_padded && n != p->width) || (at + n < s.len && is_hex(s.ptr[at + n])))
+            return 0;
+        ret->width = (uint8_t)n;
+        return n;
+    }
+    n = hex_run(s, at, &is_id);
+    bool is_id_of_8 = n == HEX_MIN && is_uuid(s, at);
+    ret->width = p->mark == MARK_UUID ? UUID_LEN : p->width;
+    if (p->mark == MARK_UUID)
+        return is_id_of_8 ? UUID_LEN : 0;
+    return is_id && n == p->width && !is_id_of_8 ? n : 0;
+}
+
+/* Whether the text has this skeleton, as `split` would find; then its slots are filled in. */
+static bool follow(const struct known *k, uint32_t number, struct slice s, struct slot *slots)
+{
+    const struct piece *p = k->pieces[number];
+    const uint8_t *skeleton = k->texts[number].ptr;
+    for (size_t at = 0; p != NULL; p++) {
+        if (s.len - at < p->plain || memcmp(skeleton, s.ptr + at, p->plain) != 0)
+            return false;
+        skeleton += p->plain + (p->mark == MARK_PADDED || p->mark == MARK_HEX ? 2 : 1);
+        at += p->plain;
+        if (p->mark == 0)
+            return at == s.len;
+        size_t n = follow_slot(p, s, at, slots++);
+        if (n == 0)
+            return false;
+        at += n;
+    }
+    return false;
+}
+
+/* By the first bytes, digits left out. */
+static uint32_t *likely_of(struct putting *p, struct slice s)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t hash = 0;
+    for (size_t i = 0; i + 8 <= s.len && i < 24; i += 8) {
+        uint64_t eight = le64_read(s.ptr + i), low = eight & ones * 0x7f;
+        uint64_t digits = (low + ones * (0x80 - '0')) & ~(low + ones * (0x7f - '9')) & ones * 0x80;
+        hash = (hash ^ (eight & ~((digits >> 7) * 255))) * 0x9e3779b97f4a7c15u;
+    }
+    return p->likely[hash >> 58];
+}
+_Static_assert(LIKELY_SETS == 1 << (64 - 58), "the highest bits choose a set");
+
+static bool follow_likely(struct putting *p, uint32_t *likely, struct slice s, uint32_t text)
+{
+    for (int way = 0; s.len <= SPLIT_MAX && way < LIKELY_WAYS; way++)
+        if (likely[way] != 0 && follow(&p->known, likely[way] - 1, s, p->all + p->all_count)) {
+            p->codes[text] = likely[way] - 1;
+            p->first_slot[text] = p->all_count;
+            p->all_count += p->known.slot_counts[likely[way] - 1];
+            return true;
+        }
+    return false;
+}
 
 static enum err known_number(struct known *k, const struct split *s, struct arena *tmp,
                              uint64_t *ret)
@@ -167,26 +273,25 @@ static enum err known_number(struct known *k, const struct split *s, struct aren
     if (k->count == k->max)
         return ERR_OK;
     k->texts[k->count] = arena_dup(tmp, text);
+    k->pieces[k->count] = pieces_of(s, tmp);
     k->slot_counts[k->count] = s->slot_count;
     k->slots[slot] = ++k->count;
     return arena_err(tmp);
 }
 
-static enum err keep_slots(struct putting *p, const struct split *s, struct arena *tmp)
+/* Room for the slots of one text more: they are filled in right there. */
+static enum err reserve_slots(struct putting *p, struct arena *tmp)
 {
-    if (p->all_max - p->all_count < s->slot_count) {
-        uint32_t wider = p->all_max * 2 + SLOTS_MAX;
-        struct slot *all = wider < p->all_max ? NULL : arena_alloc(tmp, wider * sizeof *all);
-        if (all == NULL)
-            return wider < p->all_max ? ERR_TOO_LARGE : arena_err(tmp);
-        if (p->all_count != 0)
-            memcpy(all, p->all, p->all_count * sizeof *all);
-        p->all = all;
-        p->all_max = wider;
-    }
-    if (s->slot_count != 0)
-        memcpy(p->all + p->all_count, s->slots, s->slot_count * sizeof *s->slots);
-    p->all_count += s->slot_count;
+    if (p->all_max - p->all_count >= SLOTS_MAX)
+        return ERR_OK;
+    uint32_t wider = p->all_max * 2 + SLOTS_MAX * 8;
+    struct slot *all = wider < p->all_max ? NULL : arena_alloc(tmp, wider * sizeof *all);
+    if (all == NULL)
+        return wider < p->all_max ? ERR_TOO_LARGE : arena_err(tmp);
+    if (p->all_count != 0)
+        memcpy(all, p->all, p->all_count * sizeof *all);
+    p->all = all;
+    p->all_max = wider;
     return ERR_OK;
 }
 
@@ -197,11 +302,12 @@ static enum err putting_init(struct putting *p, uint32_t count, struct arena *tm
     p->known.mask = 15;
     while (p->known.mask < p->known.max * 2)
         p->known.mask = p->known.mask * 2 + 1;
-    p->known.texts = ARENA_ARRAY(tmp, struct slice, p->known.max);
-    p->known.slot_counts = ARENA_ARRAY(tmp, uint32_t, p->known.max);
+    p->known.texts = arena_alloc(tmp, p->known.max * sizeof *p->known.texts);
+    p->known.pieces = arena_alloc(tmp, p->known.max * sizeof *p->known.pieces);
+    p->known.slot_counts = arena_alloc(tmp, p->known.max * sizeof *p->known.slot_counts);
     p->known.slots = ARENA_ARRAY(tmp, uint32_t, (size_t)p->known.mask + 1);
-    p->codes = ARENA_ARRAY(tmp, uint64_t, count);
-    p->first_slot = ARENA_ARRAY(tmp, uint32_t, count);
+    p->codes = arena_alloc(tmp, count * sizeof *p->codes);
+    p->first_slot = arena_alloc(tmp, count * sizeof *p->first_slot);
     return arena_err(tmp);
 }
 
@@ -209,19 +315,27 @@ static enum err putting_init(struct putting *p, uint32_t count, struct arena *tm
 static enum err split_all(struct putting *p, const struct slice *texts, uint32_t count,
                           struct arena *tmp, bool *ret_pays)
 {
-    struct split *s = ARENA_NEW(tmp, struct split);
+    struct split *s = arena_alloc(tmp, sizeof *s);
     if (s == NULL)
         return arena_err(tmp);
     for (uint32_t i = 0; i < count; i++) {
+        enum err e = reserve_slots(p, tmp);
+        if (e != ERR_OK)
+            return e;
+        uint32_t *likely = likely_of(p, texts[i]);
+        if (follow_likely(p, likely, texts[i], i))
+            continue;
+        s->slots = p->all + p->all_count;
         p->codes[i] = UINT64_MAX;
         if (!split(texts[i], s))
             continue;
-        enum err e = known_number(&p->known, s, tmp, &p->codes[i]);
-        p->first_slot[i] = p->all_count;
-        if (e == ERR_OK)
-            e = keep_slots(p, s, tmp);
+        e = known_number(&p->known, s, tmp, &p->codes[i]);
         if (e != ERR_OK)
             return e;
+        p->first_slot[i] = p->all_count;
+        p->all_count += s->slot_count;
+        likely[1] = likely[0];
+        likely[0] = (uint32_t)p->codes[i] + 1;
         if (p->codes[i] == p->known.max) {
             *ret_pays = false;
             return ERR_OK;
@@ -236,18 +350,24 @@ static uint8_t nibble(uint8_t c)
     return (uint8_t)(is_digit(c) ? c - '0' : c - 'a' + 10);
 }
 
+static size_t hex_bytes(uint8_t mark, uint8_t width)
+{
+    return mark == MARK_UUID ? 16 : (width + 1u) / 2;
+}
+
 static void put_hex(struct buf *out, const struct slot *s)
 {
-    uint8_t byte = 0, n = 0;
-    for (uint8_t i = 0; i < s->width; i++) {
+    uint8_t *to = buf_extend(out, hex_bytes(s->mark, s->width));
+    unsigned n = 0;
+    for (uint8_t i = 0; to != NULL && i < s->width; i++) {
         if (s->hex[i] == '-')
             continue;
-        byte = (uint8_t)(byte << 4 | nibble(s->hex[i]));
-        if (++n % 2 == 0)
-            buf_append_byte(out, byte);
+        if (n % 2 == 0)
+            to[n / 2] = (uint8_t)(nibble(s->hex[i]) << 4);
+        else
+            to[n / 2] |= nibble(s->hex[i]);
+        n++;
     }
-    if (n % 2 != 0)
-        buf_append_byte(out, (uint8_t)(byte << 4));
 }
 
 /* What varies in the texts of one skeleton: slot by slot. */
@@ -364,18 +484,13 @@ static enum err parse_skeleton(struct skeleton *s, struct arena *tmp)
     return ERR_OK;
 }
 
-static size_t hex_bytes(const struct column *c)
-{
-    return c->mark == MARK_UUID ? 16 : (c->width + 1u) / 2;
-}
-
 static enum err parse_slots(struct skeleton *s, struct arena *tmp)
 {
     struct reader r = reader_of(s->slots);
     for (uint32_t k = 0; k < s->column_count; k++) {
         struct column *c = &s->columns[k];
         if (c->mark == MARK_HEX || c->mark == MARK_UUID) {
-            c->hex = reader_take(&r, s->count * hex_bytes(c)).ptr;
+            c->hex = reader_take(&r, s->count * hex_bytes(c->mark, c->width)).ptr;
             continue;
         }
         c->numbers = arena_alloc(tmp, s->count * sizeof *c->numbers);
@@ -450,7 +565,7 @@ static uint8_t *render_slot(const struct column *c, uint32_t at, uint8_t *to)
             to[i] = (uint8_t)('0' + v % 10);
         return to + n;
     }
-    const uint8_t *from = c->hex + at * hex_bytes(c);
+    const uint8_t *from = c->hex + at * hex_bytes(c->mark, c->width);
     for (uint32_t i = 0, n = 0; i < c->width; i++) {
         bool is_dash = c->mark == MARK_UUID && (i == 8 || i == 13 || i == 18 || i == 23);
         *to++ = (uint8_t)(is_dash ? '-' : hex[from[n / 2] >> (n % 2 == 0 ? 4 : 0) & 15]);
@@ -547,10 +662,12 @@ enum err page_template_equal(struct slice raw, uint32_t count, struct slice text
                              uint8_t *ret)
 {
     struct getting g;
-    struct split *want = ARENA_NEW(tmp, struct split);
+    struct split *want = arena_alloc(tmp, sizeof *want);
+    struct slot *slots = arena_alloc(tmp, SLOTS_MAX * sizeof *slots);
     uint8_t *is_it = arena_alloc(tmp, count);
-    if (want == NULL || is_it == NULL)
+    if (arena_err(tmp) != ERR_OK)
         return arena_err(tmp);
+    want->slots = slots;
     enum err e = parse(raw, count, tmp, &g);
     if (e != ERR_OK)
         return e;

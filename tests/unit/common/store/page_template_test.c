@@ -175,9 +175,53 @@ static void test_random(void **state)
     arena_release(&a);
 }
 
+/* Variants of one text, most of them with the skeleton of another and a few nearly: they are split as if each came alone. */
+static void test_variants(void **state)
+{
+    (void)state;
+    static const char *const bases[] = {
+        "GET /api/v1/users/1234?id=77&page=3 took 12",
+        "user-000042@example.com",
+        "deadbeef-aaaa-bbbb-cccc-dddd 12345678-",
+        "f81d4fae-7dec-11d0-a765-00a0c91e6bf6 of 0a1b2c3d4e5f",
+        "abcdefab-7dec-11d0-a765-00a0c91e6bf6/1",
+        "x9y 8-7 cafe1234 12 ab12 3c",
+    };
+    static const char digits[] = "0123456789abcdef-";
+    static struct slice texts[TEXTS];
+    struct rng rng;
+    struct arena a;
+    rng_init(&rng, 23);
+    arena_init(&a, NULL);
+    for (int round = 0; round < 60; round++) {
+        for (uint32_t i = 0; i < 400; i++) {
+            struct slice from = i < 8 || rng_below(&rng, 4) == 0 ? slice_str(bases[round % 6])
+                                                                 : texts[rng_below(&rng, i)];
+            uint8_t *to = arena_alloc(&a, from.len + 20);
+            uint32_t len = (uint32_t)from.len;
+            memcpy(to, from.ptr, from.len);
+            for (uint32_t k = 0; k < len; k++)
+                if (to[k] >= '0' && to[k] <= '9' && rng_below(&rng, 4) == 0)
+                    to[k] = (uint8_t)digits[rng_below(&rng, 10)];
+            if (len < 200 && rng_below(&rng, 6) == 0) {
+                uint32_t at = (uint32_t)rng_below(&rng, len + 1),
+                         n = (uint32_t)rng_below(&rng, 18) + 1;
+                memmove(to + at + n, to + at, len - at);
+                for (uint32_t k = 0; k < n; k++)
+                    to[at + k] = (uint8_t)digits[rng_below(&rng, n > 4 ? 10 : 17)];
+                len += n;
+            }
+            texts[i] = (struct slice){to, len};
+        }
+        (void)check_texts(texts, 400);
+    }
+    arena_release(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_edges), cmocka_unit_test(test_kinds),
-                                       cmocka_unit_test(test_random)};
+                                       cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_variants)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
