@@ -4,7 +4,11 @@
 #include <assert.h>
 #include <sys/utsname.h>
 
-enum { BODY_BYTES_MAX = 1 << 20, HEADER_BYTES_MAX = 64 << 10, PAGE_BYTES_MAX = 4 << 20 };
+enum {
+    BODY_BYTES_MAX = 1 << 20,
+    HEADER_BYTES_MAX = 512 << 10, /* the longest query, escaped, is a URL of 384 KiB */
+    PAGE_BYTES_MAX = 4 << 20
+};
 
 static const char TEXT[] = "text/plain; charset=utf-8";
 

@@ -3,7 +3,7 @@
  *
  * Shape:   a request is given to the handler when its whole body is in (decompression is the handler's business); the answer is given with
  *          http_reply, from any thread, once.
- * Memory:  bodies are counted against the budget: over it 503 with Retry-After, without asking the handler, over body_bytes_max 413 (gRPC: RESOURCE_EXHAUSTED by the handler's rules).
+ * Memory:  bodies, and heads over 64 KiB, are counted against the budget: over it 503 with Retry-After, without asking the handler, over body_bytes_max 413 (gRPC: RESOURCE_EXHAUSTED by the handler's rules).
  * Limits:  header bytes and count, body bytes, concurrent streams, connections (total and per address), header and idle time-outs, minimal body
  *          rate; h2: CONTINUATION, SETTINGS, resets, pings.
  * Threads: accepts on the first loop, spreads connections over all; the handler runs on the connection's loop and must not block.
@@ -32,9 +32,9 @@ struct http_server_options {
     unsigned loop_count;
     http_handler *handler;
     void *arg;
-    struct budget *budget;                                 /* for bodies; may be NULL */
-    size_t body_bytes_max;                                 /* must be set */
-    size_t header_bytes_max;                               /* must be set: 64 KiB */
+    struct budget *budget;   /* for bodies; may be NULL */
+    size_t body_bytes_max;   /* must be set */
+    size_t header_bytes_max; /* must be set: 64 KiB; HTTP/2 takes no single header over that */
     unsigned connections_max, connections_per_address_max; /* 0: 10000, 1000 */
     unsigned streams_max;                                  /* 100 */
     int64_t header_timeout_ns, idle_timeout_ns;            /* 0: 10 s, 120 s */

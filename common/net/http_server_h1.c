@@ -365,6 +365,10 @@ static bool h1_input_head(struct http_server_conn *c)
     }
     if (h->req == NULL && !h1_begin(c))
         return false;
+    if (http_req_count_head(h->req, len) != ERR_OK) {
+        h1_answer(c, 503);
+        return false;
+    }
     enum err e = h1_scan(h, p, len, &head_len);
     if (e != ERR_OK || (head_len > 0 && !h1_is_head_strict(p, head_len))) {
         h1_answer(c, 400);

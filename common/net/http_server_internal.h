@@ -22,6 +22,7 @@ enum {
     HTTP_FIELDS_MAX = 100,
     HTTP_PEER_BYTES = 64,
     HTTP_OUT_BYTES_HIGH = 256 << 10, /* no more is made while this much waits to be written */
+    HTTP_HEAD_UNCOUNTED_BYTES = 64 << 10,
     HTTP_REPLY_FIELD_BYTES_MAX = 64 << 10,
     HTTP_TRAILER_BYTES_MAX = 8 << 10,
     HTTP_LINGER_BYTES_MAX = 64 << 20
@@ -77,6 +78,7 @@ struct http_req {
     struct http_field fields[HTTP_FIELDS_MAX];
     unsigned field_count;
     size_t header_bytes; /* as RFC 9113 6.5.2 counts them */
+    size_t head_budget_bytes;
 
     struct buf body;
     size_t body_budget_bytes;
@@ -97,6 +99,8 @@ void http_req_free(struct http_req *r);
 MUST_CHECK enum err http_req_add_text(struct http_req *r, struct slice s, struct http_span *ret);
 /* Keeps a copy, the name in lower case.  Errors: ERR_TOO_LARGE over bytes or count (is_head_too_large is set), ERR_NOMEM. */
 MUST_CHECK enum err http_req_add_field(struct http_req *r, struct slice name, struct slice value);
+/* A head that grows beyond what every connection may have is counted for the whole of what it may become.  Errors: ERR_LIMIT. */
+MUST_CHECK enum err http_req_count_head(struct http_req *r, size_t len);
 /* Keeps the bytes, or notes why not and throws them (and what there was) away. */
 void http_req_add_body(struct http_req *r, struct slice data);
 void http_req_release_body(struct http_req *r);

@@ -33,6 +33,8 @@ void http_req_free(struct http_req *r)
         return;
     struct http_env *env = r->env;
     http_req_release_body(r);
+    if (r->head_budget_bytes > 0)
+        budget_give(env->budget, r->head_budget_bytes);
     buf_release(&r->text);
     buf_release(&r->reply_fields);
     buf_release(&r->reply_body);
@@ -40,6 +42,18 @@ void http_req_free(struct http_req *r)
         atomic_fetch_sub_explicit(&env->in_flight, 1, memory_order_acq_rel);
     free(r);
     env->unref(env);
+}
+
+enum err http_req_count_head(struct http_req *r, size_t len)
+{
+    if (len <= HTTP_HEAD_UNCOUNTED_BYTES || r->head_budget_bytes > 0)
+        return ERR_OK;
+    /* Once as it came, once in pieces. */
+    size_t bytes = 2 * r->env->header_bytes_max;
+    enum err e = budget_take(r->env->budget, bytes);
+    if (e == ERR_OK)
+        r->head_budget_bytes = bytes;
+    return e;
 }
 
 enum err http_req_add_text(struct http_req *r, struct slice s, struct http_span *ret)

@@ -322,6 +322,35 @@ static void test_head_limits(void **state)
     fixture_stop(&f);
 }
 
+/* A head over 64 KiB is counted while it comes in and until the answer is out (the fixture asks for a budget of zero at its end). */
+static void test_long_heads_are_counted(void **state)
+{
+    (void)state;
+    enum { HEAD_BYTES = 200 << 10, HEADER_BYTES_MAX = 512 << 10 };
+    struct fixture f;
+    struct buf text;
+
+    buf_init(&text, 1 << 20);
+    buf_append_str(&text, "HEAD /");
+    while (text.len < HEAD_BYTES)
+        buf_append_byte(&text, 'x');
+    buf_append_str(&text, " HTTP/1.1\r\nHost: h\r\n\r\n");
+    for (unsigned fits = 0; fits <= 1; fits++) {
+        fixture_defaults(&f);
+        f.options.header_bytes_max = HEADER_BYTES_MAX;
+        budget_init(&f.budget, 2 * HEADER_BYTES_MAX - 1 + fits, NULL);
+        fixture_start(&f);
+        int fd = dial(&f);
+        assert_true(send_bytes(fd, text.ptr, text.len));
+        struct answer a = read_answer(fd, false);
+        assert_int_equal(a.status, fits == 1 ? 200 : 503);
+        answer_free(&a);
+        (void)close(fd);
+        fixture_stop(&f);
+    }
+    buf_release(&text);
+}
+
 static void test_body_limits_and_continue(void **state)
 {
     (void)state;
@@ -605,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_body_limits_and_continue),
         cmocka_unit_test(test_large_bodies_both_ways),
         cmocka_unit_test(test_budget_refuses_with_503),
+        cmocka_unit_test(test_long_heads_are_counted),
         cmocka_unit_test(test_slow_clients_are_let_go),
         cmocka_unit_test(test_connection_caps),
         cmocka_unit_test(test_client_leaves),
