@@ -114,9 +114,9 @@ static enum err tenant_entry(void *arg, const char *name)
 
     if (!is_tenant(name) || path_join(path, l->dir, "/", name) != ERR_OK)
         return ERR_OK;
-    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return ERR_OK;
-    return l->fn(l->arg, name);
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? ERR_OK : fs_errno_err(errno);
+    return S_ISDIR(st.st_mode) ? l->fn(l->arg, name) : ERR_OK;
 }
 
 static enum err local_tenants(struct backend *b, backend_name_fn *fn, void *arg)
@@ -292,16 +292,28 @@ static enum err fill_dir(const char *dir, const char *data_path, struct slice me
     return e;
 }
 
-static enum err show_dir(const char *tmp, const char *dir)
+/* A disk that refuses to say is no absence: what is removed then could be a block. */
+static enum err has_file(const char *dir, const char *name, bool *ret)
 {
-    char meta[PATH_BYTES], compacted[PATH_BYTES];
-    enum err e = path_join(meta, dir, "/", META_NAME);
+    char path[PATH_BYTES];
+    enum err e = path_join(path, dir, "/", name);
 
-    if (e == ERR_OK)
-        e = path_join(compacted, dir, "/", COMPACTED_NAME);
     if (e != ERR_OK)
         return e;
-    if (access(meta, F_OK) == 0 || access(compacted, F_OK) == 0)
+    *ret = access(path, F_OK) == 0;
+    return *ret || errno == ENOENT || errno == ENOTDIR ? ERR_OK : fs_errno_err(errno);
+}
+
+static enum err show_dir(const char *tmp, const char *dir)
+{
+    bool has_meta = false, has_compacted = false;
+    enum err e = has_file(dir, META_NAME, &has_meta);
+
+    if (e == ERR_OK)
+        e = has_file(dir, COMPACTED_NAME, &has_compacted);
+    if (e != ERR_OK)
+        return e;
+    if (has_meta || has_compacted)
         return fs_remove_tree(
             tmp); /* the id names the content: it is here already, or in what replaced it */
     e = fs_remove_tree(dir); /* without a meta.json it is nobody's block */

@@ -190,9 +190,11 @@ static enum err list_entry(void *arg, const char *name)
         return ERR_IO;
     enum err e = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? ERR_OK : ERR_IO;
     f.bytes = e == ERR_OK ? (uint64_t)st.st_size : 0;
-    if (e == ERR_OK && f.bytes >= WAL_HEADER_BYTES &&
-        fs_pread_exact(fd, bytes, sizeof bytes, 0) == ERR_OK) {
-        enum err he = wal_format_header_read(bytes, &h);
+    if (e == ERR_OK && f.bytes >= WAL_HEADER_BYTES) {
+        enum err he = fs_pread_exact(fd, bytes, sizeof bytes, 0);
+        f.is_unknown = he != ERR_OK;
+        if (he == ERR_OK)
+            he = wal_format_header_read(bytes, &h);
         if (he == ERR_UNSUPPORTED)
             e = he;
         if (he == ERR_OK) {

@@ -44,6 +44,7 @@ struct wal_file {
     uint64_t bytes;
     uint32_t tag;
     bool has_header;
+    bool is_unknown; /* the disk refused to give its header: it may be of a newer version */
 };
 struct wal_files {
     struct wal_file *items;

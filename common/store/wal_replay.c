@@ -153,7 +153,7 @@ static enum err copy_file(const char *from, const char *to)
 {
     struct buf b;
     int in = open(from, O_RDONLY | O_CLOEXEC);
-    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     enum err e = in < 0 || out < 0 ? ERR_IO : ERR_OK;
 
     buf_init(&b, READ_BYTES);
@@ -189,16 +189,18 @@ static void tell(const struct replay *r, uint64_t from, uint64_t end, const char
  * Best effort: a full disk must not stop the replay of what can be read. */
 static void quarantine(struct replay *r, const char *name)
 {
-    char from[PATH_BYTES], to[PATH_BYTES], dir[PATH_BYTES];
+    char from[PATH_BYTES], to[PATH_BYTES], dir[PATH_BYTES], copy[PATH_BYTES];
 
     r->result->quarantined_files++;
     if (r->look != NULL)
         return;
     if (path_of(r->dir, "quarantine", dir) != ERR_OK || path_of(r->dir, name, from) != ERR_OK ||
-        path_of(dir, name, to) != ERR_OK || fs_mkdir_all(dir) != ERR_OK)
+        path_of(dir, name, to) != ERR_OK || path_of(dir, "copy.tmp", copy) != ERR_OK ||
+        fs_mkdir_all(dir) != ERR_OK)
         return;
-    if (link(from, to) != 0 && errno != EEXIST)
-        (void)copy_file(from, to); /* counted above; nothing more can be done here */
+    /* Under its name only when it is whole: what is there is not copied again. */
+    if (link(from, to) != 0 && errno != EEXIST && copy_file(from, copy) == ERR_OK)
+        (void)rename(copy, to); /* counted above; nothing more can be done here */
     if (fs_sync_path_dir(dir) != ERR_OK)
         return; /* the bytes are there in any case but a power cut */
 }
@@ -332,6 +334,7 @@ static enum err replay_file(struct replay *r, const struct wal_file *f, enum pla
     r->name = f->name;
     if (e != ERR_OK)
         return e;
+    r->scan.is_damaged = f->is_unknown;
     if (!f->has_header)
         e = skip_bad_header(r);
     if (e == ERR_OK)

@@ -14,10 +14,11 @@
  *            F n kind          the fault befell the nth call
  *          tests/integration/forgetful.py reads it.
  *          FORGETFUL_FAULT: "KIND N WHAT" or "KIND N+ WHAT": the Nth of these calls below the folders, or all from there on.  KIND: write, sync, name
- *          (open with O_CREAT, mkdir, rename, link, unlink, rmdir, ftruncate) or any of them.  WHAT: the number of an error; "slow" and as many
- *          microseconds; "before", "half" (of the bytes of a write), "after": there the process kills itself.
+ *          (open with O_CREAT, mkdir, rename, link, unlink, rmdir, ftruncate) or any of them; or read (open without O_CREAT, opendir, readdir, read, pread).
+ *          WHAT: the number of an error; "slow" and as many microseconds; "before", "half" (of the bytes of a write), "after": there the process kills itself.
  * Threads: any; a line is one write with O_APPEND.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -150,7 +151,8 @@ static struct fault next_fault(const char *kind)
     bool is_for_ever = text[at] == '+';
     if (sscanf(text + at + is_for_ever, " %15s %u", what, &us) < 1)
         abort();
-    if (strcmp(wanted, "any") != 0 && strcmp(wanted, kind) != 0)
+    bool is_any = strcmp(wanted, "any") == 0 && strcmp(kind, "read") != 0;
+    if (!is_any && strcmp(wanted, kind) != 0)
         return none;
     unsigned long n = atomic_fetch_add(&calls, 1) + 1;
     if (n != first && !(is_for_ever && n > first))
@@ -208,6 +210,58 @@ static size_t iov_bytes(const struct iovec *iov, int count)
     for (int i = 0; i < count; i++)
         n += iov[i].iov_len;
     return n;
+}
+
+/* --- reads ------------------------------------------------------------------------------------- */
+
+typedef ssize_t read_fn(int, void *, size_t);
+typedef ssize_t pread_fn(int, void *, size_t, off_t);
+
+/* Whether a read of this file fails; errno says how. */
+static bool is_read_failing(int fd)
+{
+    char path[PATH_MAX];
+
+    return path_of_fd(fd, path) && next_fault("read").when == FAULT_ERROR;
+}
+
+ssize_t read(int fd, void *ret, size_t len)
+{
+    return is_read_failing(fd) ? -1 : REAL(read, read_fn *)(fd, ret, len);
+}
+
+ssize_t pread(int fd, void *ret, size_t len, off_t at)
+{
+    return is_read_failing(fd) ? -1 : REAL(pread, pread_fn *)(fd, ret, len, at);
+}
+
+/* What _FORTIFY_SOURCE makes of them. */
+ssize_t __read_chk(int fd, void *ret, size_t len, size_t room)
+{
+    (void)room;
+    return read(fd, ret, len);
+}
+
+ssize_t __pread_chk(int fd, void *ret, size_t len, off_t at, size_t room)
+{
+    (void)room;
+    return pread(fd, ret, len, at);
+}
+
+DIR *opendir(const char *path)
+{
+    char full[PATH_MAX];
+
+    if (absolute(AT_FDCWD, path, full) && next_fault("read").when == FAULT_ERROR)
+        return NULL;
+    return REAL(opendir, DIR * (*)(const char *))(path);
+}
+
+struct dirent *readdir(DIR *dir)
+{
+    if (is_read_failing(dirfd(dir)))
+        return NULL;
+    return REAL(readdir, struct dirent * (*)(DIR *))(dir);
 }
 
 /* --- writes ------------------------------------------------------------------------------------ */
@@ -323,11 +377,16 @@ int fsync(int fd)
 
 /* --- names ------------------------------------------------------------------------------------- */
 
-static struct fault name_fault(int dir, const char *path)
+static struct fault fault_at(const char *kind, int dir, const char *path)
 {
     char full[PATH_MAX];
 
-    return absolute(dir, path, full) ? next_fault("name") : (struct fault){FAULT_NONE, 0};
+    return absolute(dir, path, full) ? next_fault(kind) : (struct fault){FAULT_NONE, 0};
+}
+
+static struct fault name_fault(int dir, const char *path)
+{
+    return fault_at("name", dir, path);
 }
 
 static void note_open(int dir, const char *path, int flags, bool was_there)
@@ -347,7 +406,7 @@ static int open_with(int dir, const char *path, int flags, mode_t mode)
     bool is_making = (flags & O_CREAT) != 0;
     int saved = errno;
     bool was_there = is_making && faccessat(dir, path, F_OK, AT_EACCESS) == 0;
-    struct fault f = is_making ? name_fault(dir, path) : (struct fault){FAULT_NONE, 0};
+    struct fault f = fault_at(is_making ? "name" : "read", dir, path);
 
     if (f.when == FAULT_ERROR)
         return -1;
