@@ -2,6 +2,7 @@
 everything that no sync had confirmed is forgotten too, as in a power cut.  A ledger of what was acknowledged is held against what can be read.
 
 Release binaries whatever the others run with: it is the order of things on disk that is judged, and there are more kills in a minute."""
+import json
 import os
 import random
 import threading
@@ -188,3 +189,95 @@ def test_each_call_that_changes_files(makes, release, library, request, what):
     assert k > 30
     assert v.flush(120)
     v.check(ledger.acked, ledger.open, 3)
+
+
+# --- each call that reads files, in turn -------------------------------------------------------------
+
+READS = {"fails once": "5", "fails from there on": "5+"}
+LIVES, CALLS = 12, 300  # lives in CI; with --full each of so many calls: lives leave blocks, so there is always one more
+
+
+def kept_aside(folder):
+    """What the processes took for damaged."""
+    return sorted(p.name for p in (folder / "wal-0").glob("quarantine/*")) + sorted(p.name for p in (folder / "blocks").glob(".quarantine/*/*"))
+
+
+@pytest.mark.parametrize("what", READS)
+def test_each_call_that_reads_files(makes, release, library, request, what):
+    """Replay, listings, blocks read back: what the disk does not give once is there on another day, and is never taken for damage of a block or for an absence."""
+    rng = random.Random(f"{SEED} {what}")
+    print(f"VIVACE_SEED={SEED} {what}")
+    v, ledger, template = Victim(makes, release, library), Ledger(), Template(2, 3)
+    assert live(v, template, ledger, None)
+    v.ingester.kill()
+    full = request.config.getoption("--full")
+    for lives, k in enumerate(range(1, CALLS + 1) if full else [1 + int(rng.random() ** 3 * 150) for _ in range(LIVES)]):
+        v.start(f"read {k} {READS[what]}")
+        for _ in range(2):
+            push(v, template, ledger, until=2)
+            v.flush(5)
+        if v.ingester.popen.poll() is None:
+            v.ingester.kill()
+        else:
+            assert v.ingester.popen.returncode in (1, 75), (k, v.ingester.log()[-2000:])
+        v.layer.journal.unlink(missing_ok=True)
+        if lives % 25 == 5:
+            v.start()
+            v.look()
+            v.check(ledger.acked, ledger.open, 3)
+            v.ingester.kill()
+            v.layer.journal.unlink(missing_ok=True)
+    aside = kept_aside(v.cluster.folder)
+    print(f"{lives + 1} lives, {len(ledger.acked)} acknowledged; kept aside: {aside}")
+    assert [n for n in aside if not n.endswith(".wal") or n.startswith("frame-")] == []
+    v.start()
+    v.look()
+    assert v.flush(120)
+    v.check(ledger.acked, ledger.open, 3)
+
+
+@pytest.mark.parametrize("what", READS)
+def test_each_call_of_a_querier_that_reads_files(makes, release, library, request, what):
+    """An answer is whole or says that it is not; and it is whole again when the disk gives what it has."""
+    rng = random.Random(f"{SEED} {what}")
+    print(f"VIVACE_SEED={SEED} {what}")
+    v, ledger, template = Victim(makes, release, library), Ledger(), Template(2, 3)
+    assert live(v, template, ledger, None)
+    assert v.flush(20)
+    q, want = v.cluster.querier, set(ledger.acked)
+    layer = forgetful.Forgetful(library, [v.cluster.folder / "blocks"], makes.folder / "forgetful-querier")
+    q.env.update(layer.env())
+
+    def ask():
+        """-> (whether all was there, whether an answer said that something is missing)"""
+        now, told, seen = int(time.time()), False, True
+        for path, params in [("/api/search", {"q": "{ }", "start": now - 3600, "end": now + 3600, "limit": 10000}), *((f"/api/v2/traces/{i}", {}) for i in ledger.acked[:4])]:
+            status, headers, body = v.cluster.api(path, **params)
+            told |= status >= 500 or headers["X-Vivace-Partial"] is not None
+            if status != 200:
+                continue
+            answer = json.loads(body)
+            if "traces" in answer:
+                seen &= {t["traceID"].zfill(32) for t in answer["traces"]} == want
+            else:
+                seen &= sum(len(s["spans"]) for r in answer["trace"].get("resourceSpans", []) for s in r["scopeSpans"]) == 3
+        return seen, told
+
+    full = request.config.getoption("--full")
+    for k in range(1, CALLS + 1) if full else [1 + int(rng.random() ** 2 * 60) for _ in range(LIVES)]:
+        q.env["FORGETFUL_FAULT"] = f"read {k} {READS[what]}"
+        q.start(ready=False)
+        q.wait_ready()
+        v.cluster.settle(q)
+        for _ in range(2):
+            seen, told = ask()
+            assert seen or told, (k, q.log()[-2000:])
+        if what == "fails once":
+            eventually(lambda: ask() == (True, False), 30)
+        fired = layer.fired()
+        q.kill()
+        layer.journal.unlink(missing_ok=True)
+        if full and not fired:
+            break
+    print(f"the last: call {k}")
+    assert kept_aside(v.cluster.folder) == []
