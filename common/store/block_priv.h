@@ -1,7 +1,7 @@
 /*
  * block_priv.h - what the writer and the reader of block files share: the streams, the columns, the index (the parsed footer).
  *
- * Shape:   common/store/README.md ("Block v2"), byte by byte.
+ * Shape:   common/store/README.md ("A block's file"), byte by byte.
  */
 #ifndef VIVACE_STORE_BLOCK_PRIV_H
 #define VIVACE_STORE_BLOCK_PRIV_H

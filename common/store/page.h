@@ -1,7 +1,7 @@
 /*
  * page.h - how columns of values become bytes: integers, numbers, texts.  What a page holds; lz4_page puts the header and the checksum around it.
  *
- * Shape:   common/store/README.md ("Value encodings"), byte by byte.
+ * Shape:   common/store/README.md ("Encodings"), byte by byte.
  * Errors:  putting can only fail as the buf does.  Getting checks everything: ERR_CORRUPT for bytes that no put makes and that could not be
  *          read safely; memory is the caller's, or the arena's.
  */

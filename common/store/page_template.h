@@ -1,7 +1,7 @@
 /*
  * page_template.h - texts that are alike but for numbers and ids: each distinct skeleton once, what varies as integers or bytes.
  *
- * Shape:   common/store/README.md ("Value encodings").  A text is split at runs of digits (at most 18), runs of lower-case hexadecimal digits that
+ * Shape:   common/store/README.md ("Encodings").  A text is split at runs of digits (at most 18), runs of lower-case hexadecimal digits that
  *          are ids (8 to 255 of them, letters and digits), and UUIDs; what is split comes together again exactly, whatever the text.
  * Memory:  `tmp` holds what is needed on the way; texts that were read are in `a`.
  * Errors:  getting checks everything: ERR_CORRUPT; ERR_LIMIT / ERR_NOMEM.

@@ -9,19 +9,9 @@ import time
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from format_bytes import crc32c
+
 METHOD_PUSH = 10
-CRC32C = []
-for n in range(256):
-    for _ in range(8):
-        n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
-    CRC32C.append(n)
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for b in data:
-        crc = CRC32C[(crc ^ b) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
 
 
 def varint(n):

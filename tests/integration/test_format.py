@@ -1,0 +1,290 @@
+"""What the documents of the formats say is what stands on disk: blocks and logs, read by readers that were written from the documents alone (format_*.py).
+
+Golden blocks of every version, and what the real binaries write of requests that hold everything OTLP has: each span comes back as it was sent."""
+import base64
+import json
+import random
+import shutil
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+
+import format_check
+import format_otlp
+from format_block import Block
+from format_bytes import Refused, crc32c, page
+from format_wal import SPANS, Log
+from otlp import fields
+from vivace import BIN, ROOT
+
+GOLDEN = sorted((ROOT / "tests" / "data" / "blocks").glob("*.vvb"))
+S = 10**9
+RANDOM = random.Random(20261128)
+
+
+def rows_of(data):
+    """TracesData as (resource, its schema URL, scope, its schema URL, span) a span, each message in protobuf's own form."""
+    for _, resource_spans in fields(data):
+        around = dict(fields(resource_spans))
+        for field, scope_spans in fields(resource_spans):
+            inner = dict(fields(scope_spans)) if field == 2 else {}
+            for number, span in fields(scope_spans) if field == 2 else ():
+                if number == 2:
+                    yield normal(around.get(1, b""), around.get(3, b""), inner.get(1, b""), inner.get(3, b""), span)
+
+
+def normal(resource, resource_url, scope, scope_url, span):
+    return own_form(Resource, resource), resource_url, own_form(InstrumentationScope, scope), scope_url, own_form(Span, span)
+
+
+def own_form(kind, data):
+    return kind.FromString(data).SerializeToString(deterministic=True)
+
+
+def read_block(path):
+    """All spans of the block, every claim about it checked on the way."""
+    block = Block(path.read_bytes())
+    format_check.check(block)
+    rows = list(block.otlp())
+    assert list(rows_of(format_otlp.traces_data(rows))) == [normal(*row) for row in rows]
+    return block, Counter(normal(*row) for row in rows)
+
+
+def read_meta(folder):
+    """meta.json; a block that was not made out of others has these members, in this order."""
+    text = (folder / "meta.json").read_bytes()
+    meta = json.loads(text)
+    assert meta["checksum"] == crc32c(text[:text.rindex(b'"checksum"')])
+    assert {k: type(v) for k, v in meta.items() if type(v) is not str} == {k: int for k in ("version", "group_count", "checksum")}
+    return meta
+
+
+def check_meta(folder, block, meta):
+    same = ("id", "tenant", "writer", "lsn_lo", "lsn_hi", "min_start_ns", "max_end_ns", "span_count", "trace_count", "flagged_count", "created_ns")
+    want = {"format": "vvb1", "version": block.version, **{k: str(block.meta[k]) for k in same}, "bytes": str(len(block.data)), "group_count": len(block.groups)}
+    assert {k: v for k, v in meta.items() if k != "checksum"} == want and meta["id"] == folder.name and meta["tenant"] == folder.parent.name
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
+def test_golden_blocks(path):
+    block, found = read_block(path)
+    assert f"v{block.version}-" in path.name
+    assert found == Counter(set(rows_of(path.with_suffix(".otlp").read_bytes())))  # spans that are equal are there once
+
+
+def test_damage_is_refused():
+    """No byte of a file can change and its readers not see it."""
+    data = GOLDEN[-1].read_bytes()
+    for at in range(0, len(data), 61):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << at % 8
+        with pytest.raises(Refused):
+            block = Block(bytes(damaged))
+            for offset, size in block.refs():
+                page(block.data, offset, size, None, block.version)
+    for size in (0, 16, 47, len(data) - 1):
+        with pytest.raises(Refused):
+            Block(data[:size])
+
+
+# Requests that hold everything.
+
+NUMBERS = [0, 1, -1, 42, 255, 2**31, 2**53 + 1, 2**63 - 1, -2**63]
+FLOATS = [0.0, -0.0, 0.5, 0.1, 1e300, -5e-324, 1234.56, float("inf")]
+TEXTS = ["", "a", "GET", "ä€\U0001f600", "with \0 zero", "\x01\x02\x03\x04", "007", "x" * 300]
+
+
+def put_value(value, depth=0):
+    value.SetInParent()  # without a value is the same as with an empty one
+    kind = RANDOM.choice(["string", "int", "double", "bool", "bytes", "array", "map", "none"][:8 if depth < 3 else 5])
+    if kind == "string":
+        value.string_value = RANDOM.choice(TEXTS)
+    elif kind == "int":
+        value.int_value = RANDOM.choice(NUMBERS)
+    elif kind == "double":
+        value.double_value = RANDOM.choice(FLOATS)
+    elif kind == "bool":
+        value.bool_value = RANDOM.random() < 0.5
+    elif kind == "bytes":
+        value.bytes_value = RANDOM.randbytes(RANDOM.randrange(20))
+    elif kind == "array":
+        value.array_value.SetInParent()
+        for _ in range(RANDOM.randrange(3)):
+            put_value(value.array_value.values.add(), depth + 1)
+    elif kind == "map":
+        value.kvlist_value.SetInParent()
+        for _ in range(RANDOM.randrange(3)):
+            put_value(value.kvlist_value.values.add(key=RANDOM.choice(["k", "", "ä"])).value, depth + 1)
+
+
+def put_attributes(to, most=6):
+    for _ in range(RANDOM.randrange(most)):
+        one = to.attributes.add(key=RANDOM.choice(["a", "b", "http.status_code", "", "kéy"]))
+        put_value(one.value)
+    to.dropped_attributes_count = RANDOM.choice([0, 0, 3, 2**32 - 1])
+
+
+def odd_span(spans, trace_id, known, now):
+    start = RANDOM.choice([now + RANDOM.randrange(S), now - RANDOM.randrange(S), RANDOM.randrange(9), 2**64 - 1 - RANDOM.randrange(9)])
+    one = spans.add(trace_id=trace_id, span_id=RANDOM.choice([*known, RANDOM.randbytes(8)]), name=RANDOM.choice(TEXTS), kind=RANDOM.choice([0, 1, 2, 5, 77]),
+                    start_time_unix_nano=start, end_time_unix_nano=RANDOM.choice([0, start, start + RANDOM.randrange(S) & 2**64 - 1]))
+    one.parent_span_id = RANDOM.choice([b"", one.span_id, RANDOM.randbytes(8), *known])
+    one.trace_state, one.flags = RANDOM.choice(["", "", "vendor=1"]), RANDOM.choice([0, 0, 257, 2**32 - 1])
+    one.dropped_events_count, one.dropped_links_count = RANDOM.choice([0, 0, 7]), RANDOM.choice([0, 0, 2**32 - 1])
+    if RANDOM.random() < 0.5:
+        one.status.SetInParent()
+        one.status.code, one.status.message = RANDOM.choice([0, 1, 2]), RANDOM.choice(TEXTS)
+    put_attributes(one)
+    for _ in range(RANDOM.randrange(3)):
+        event = one.events.add(time_unix_nano=RANDOM.choice([start, now, 0, 2**64 - 1]), name=RANDOM.choice(TEXTS))
+        put_attributes(event, 3)
+    for _ in range(RANDOM.randrange(3)):
+        link = one.links.add(trace_id=RANDOM.choice([b"", RANDOM.randbytes(16)]), span_id=RANDOM.choice([b"", RANDOM.randbytes(8)]),
+                             trace_state=RANDOM.choice(["", "s=2"]), flags=RANDOM.choice([0, 1]))
+        put_attributes(link, 3)
+    known.append(one.span_id)
+    return one
+
+
+def odd_request(now, traces=60):
+    """Everything that may stand in a request, in strange combinations; ids, parents and circles too."""
+    made = ExportTraceServiceRequest()
+    trace_ids = [(RANDOM.randbytes(16), []) for _ in range(traces)]
+    for r in range(12):
+        around = made.resource_spans.add(schema_url=RANDOM.choice(["", "https://example.com/r"]))
+        put_attributes(around.resource)
+        if r % 3 == 0:
+            around.resource.attributes.add(key="service.name").value.string_value = f"svc-{r}"
+        for _ in range(2):
+            inner = around.scope_spans.add(schema_url=RANDOM.choice(["", "https://example.com/s"]))
+            inner.scope.name, inner.scope.version = RANDOM.choice(TEXTS), RANDOM.choice(["", "1.0"])
+            put_attributes(inner.scope, 3)
+            for _ in range(12):
+                trace_id, known = RANDOM.choice(trace_ids)
+                odd_span(inner.spans, trace_id, known, now)
+    return made.SerializeToString()
+
+
+def uuid():
+    raw = RANDOM.randbytes(16).hex()
+    return f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
+
+
+def piece():
+    """What may be a number or an id, or is nearly one."""
+    return RANDOM.choice([
+        lambda: str(RANDOM.randrange(10)), lambda: f"{RANDOM.randrange(10**6):09}", lambda: "".join(RANDOM.choices("123456789", k=RANDOM.randrange(17, 40))),
+        lambda: RANDOM.randbytes(RANDOM.randrange(3, 12)).hex(), lambda: RANDOM.randbytes(130).hex()[:RANDOM.randrange(250, 260)], lambda: "abcdefabcdef", uuid,
+        lambda: uuid() + RANDOM.choice("-a0x"), lambda: uuid().upper(), lambda: RANDOM.choice("xyz-/ ä"), lambda: "0" * RANDOM.randrange(1, 4), lambda: "1.2." * 20, lambda: "\1"])
+
+
+PATTERNS = [[piece() for _ in range(RANDOM.randrange(1, 6))] for _ in range(30)]
+
+
+def plain_request(now, first, traces, spans=4):
+    """Many spans: more than a group, a chunk, a vector holds; columns of many texts and of few."""
+    made = ExportTraceServiceRequest()
+    scopes = []
+    for service in ("cart", "shop"):
+        around = made.resource_spans.add(schema_url="https://example.com/r")
+        around.resource.attributes.add(key="service.name").value.string_value = service
+        scopes.append(around.scope_spans.add())
+    for t in range(first, first + traces):
+        trace_id, parent = RANDOM.randbytes(16), b""
+        for k in range(spans):
+            span_id, start = RANDOM.randbytes(8), now + t * 10**5 + k * 1000
+            one = scopes[k % 2].spans.add(trace_id=trace_id, span_id=span_id, parent_span_id=parent, name=f"op-{k}", kind=k, start_time_unix_nano=start,
+                                          end_time_unix_nano=start + RANDOM.randrange(10**6))
+            parent = parent or span_id
+            one.attributes.add(key="n").value.int_value = t - 1000 if t % 97 else -2**62
+            if k > 1:
+                continue
+            for key, text in (("url", f"/cart/{RANDOM.randrange(10**6)}/item?id={RANDOM.randbytes(8).hex()}"), ("pattern", "".join(p() for p in PATTERNS[t % len(PATTERNS)])),
+                              ("plain", "".join(RANDOM.choices("ghijklmnopqrstuvwxyz", k=12))), ("user", f"{(t * 7 + k) % 2001:040}"), ("same", "same")):
+                one.attributes.add(key=key).value.string_value = text
+            one.attributes.add(key="price").value.double_value = RANDOM.randrange(10**6) / 100
+            one.attributes.add(key="ratio").value.double_value = RANDOM.random()
+            one.attributes.add(key="ok").value.bool_value = k % 3 == 0
+            if k == 0:
+                one.events.add(time_unix_nano=start + 5, name=f"event-{t % 3}").attributes.add(key="message").value.string_value = f"took {RANDOM.randrange(10**4)} ms"
+    return made.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def written(module_makes):
+    """What was sent, by tenant, as rows; the log that took it; the folder of the blocks that were made of it; the ingester's id."""
+    c = module_makes.cluster(counts={"generator": 0}, config={"multitenancy_enabled": True})
+    now = time.time_ns() // S * S - 60 * S
+    sent = {"odd": [odd_request(now) for _ in range(3)], "many": [plain_request(now, first, 600) for first in range(0, 4200, 600)]}
+    for tenant, requests in sent.items():
+        for body in requests:
+            status, _, answer = c.push_pb(body, **{"X-Scope-OrgID": tenant})
+            assert status == 200 and ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans == 0
+    log = module_makes.folder / "log"
+    log.mkdir()
+    for path in (c.folder / "wal-0").glob("*.wal"):
+        shutil.copy(path, log)
+    c.flush()
+    return {tenant: [row for body in requests for row in rows_of(body)] for tenant, requests in sent.items()}, log, c.folder / "blocks", f"ingester-{c.ingester.index}"
+
+
+def tool(*words):
+    done = subprocess.run([BIN / "vivace-store", *map(str, words)], capture_output=True, timeout=300)
+    assert done.returncode == 0, (words, done.stderr[-2000:])
+    return done.stdout
+
+
+def json_rows(lines):
+    """Lines of OTLP/JSON, whose ids are hex, as rows."""
+    def ids_in_base64(one):
+        for key, value in one.items() if isinstance(one, dict) else ():
+            if key in ("traceId", "spanId", "parentSpanId"):
+                one[key] = base64.b64encode(bytes.fromhex(value)).decode()
+        for inner in one.values() if isinstance(one, dict) else one if isinstance(one, list) else ():
+            ids_in_base64(inner)
+        return one
+
+    def number(text):
+        return -0.0 if text == "-0" else int(text)
+    for line in lines.splitlines():
+        yield from rows_of(json_format.ParseDict(ids_in_base64(json.loads(line, parse_int=number)), TracesData()).SerializeToString())
+
+
+def test_log(written):
+    """Frames of the log, as the document says, are what was sent."""
+    sent, folder, _, instance = written
+    log = Log(folder)
+    assert log.damages == [] and log.torn is None and log.instances == {instance}
+    assert [f.lsn for f in log.frames] == list(range(log.frames[0].lsn, log.frames[0].lsn + len(log.frames)))
+    assert {(f.kind, f.flags, f.first_target) for f in log.frames} == {(SPANS, 0, "")} and len({(f.batch, f.part) for f in log.frames}) == len(log.frames)
+    for tenant, rows in sent.items():
+        frames = [f for f in log.frames if f.tenant == tenant]
+        assert Counter(row for f in frames for row in rows_of(f.payload)) == Counter(rows)
+        assert all(abs(time.time_ns() - f.time) < 3600 * S for f in frames)
+    told = [json.loads(line) for line in tool("wal", "inspect", folder, "--json").splitlines()]
+    assert [(t["file"], t["offset"], t["lsn"], t["tenant"]) for t in told] == [(f.file, f.offset, f.lsn, f.tenant) for f in log.frames]
+
+
+@pytest.mark.parametrize("tenant", ["odd", "many"])
+def test_block(written, tenant):
+    """A block of the real ingester, as the document says, is what was sent, and what vivace-store says it is."""
+    sent, _, blocks, _ = written
+    folder, = [p for p in (blocks / tenant).iterdir() if (p / "meta.json").exists()]
+    block, found = read_block(folder / "data.vvb")
+    assert found == Counter(set(sent[tenant]))
+    check_meta(folder, block, read_meta(folder))
+    if tenant == "many":  # nothing of the format is left out
+        assert len(block.groups) > 1 and len(block.locator) > 1 and any(len(chunks) > 1 for chunks in block.dictionaries)
+        columns = {c.key: c for c in block.columns[0]}
+        kinds = {key: block.data[columns[key].pages[0][0] + 16] for key in (b"url", b"pattern", b"plain", b"user", b"price", b"ratio", b"ok", b"n")}
+        assert sorted(set(kinds.values())) == [64, 65, 66, 67, 68, 75] and all(pages for _, pages in columns[b"url"].filters)
+    dumped = {f: tool("--path", blocks, "dump", folder.name, "--format", f) for f in ("protobuf", "json")}
+    assert Counter(rows_of(dumped["protobuf"])) == found
+    assert Counter(json_rows(dumped["json"])) == found
