@@ -1,4 +1,5 @@
 #include "common/base/clock.h"
+#include "common/base/rfc3339.h"
 #include "common/codec/json_out.h"
 #include "common/obs/metrics.h"
 #include "common/query/ql.h"
@@ -403,7 +404,7 @@ static bool time_put(struct api_request *r, const struct mcp_tool_argument *argu
     uint64_t ns = (uint64_t)r->now_ns - (is_start ? HOUR_S * (uint64_t)NS_PER_S : 0);
     char seconds[24];
 
-    if (value.len != 0 && !params_rfc3339(value, &ns))
+    if (value.len != 0 && !rfc3339_parse(value, &ns))
         return false;
     (void)snprintf(seconds, sizeof seconds, "%llu",
                    (unsigned long long)((ns + (is_start ? 0 : NS_PER_S - 1)) / NS_PER_S));

@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/num.h"
+#include "common/base/rfc3339.h"
 #include "common/net/http_server.h"
 
 #include <assert.h>
@@ -371,46 +372,6 @@ enum err params_tags(struct arena *a, const struct config *c, struct slice query
     return ERR_OK;
 }
 
-/* "Z", "+hh:mm" or "-hh:mm": seconds east of UTC. */
-static bool zone_parse(const char *text, int64_t *ret_s)
-{
-    int hours, minutes, used = 0;
-
-    *ret_s = 0;
-    if (strcmp(text, "Z") == 0)
-        return true;
-    if ((text[0] != '+' && text[0] != '-') ||
-        sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5 ||
-        text[6] != '\0' || hours > 23 || minutes > 59)
-        return false;
-    *ret_s = (hours * 60 + minutes) * 60 * (text[0] == '-' ? -1 : 1);
-    return true;
-}
-
-bool params_rfc3339(struct slice text, uint64_t *ret_ns)
-{
-    uint64_t fraction = 0, unit = (uint64_t)NS_PER_S / 10;
-    struct tm tm = {0};
-    char copy[48];
-    int64_t zone;
-
-    if (text.len >= sizeof copy)
-        return false;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    const char *end = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (end != NULL && *end == '.')
-        for (end++; *end >= '0' && *end <= '9'; end++, unit /= 10)
-            fraction += (uint64_t)(*end - '0') * unit;
-    if (end == NULL || !zone_parse(end, &zone))
-        return false;
-    int64_t seconds = timegm(&tm) - zone;
-    if (seconds < 0 || (uint64_t)seconds >= UINT64_MAX / (uint64_t)NS_PER_S)
-        return false;
-    *ret_ns = (uint64_t)seconds * (uint64_t)NS_PER_S + fraction;
-    return true;
-}
-
 /* Seconds (up to 10 digits, or with a fraction), nanoseconds, or RFC 3339. */
 static enum err metrics_time(struct slice text, const char *name, uint64_t *ret,
                              struct err_detail *detail)
@@ -426,7 +387,7 @@ static enum err metrics_time(struct slice text, const char *name, uint64_t *ret,
         *ret = (uint64_t)(d * 1e9);
         return ERR_OK;
     }
-    if (params_rfc3339(text, ret))
+    if (rfc3339_parse(text, ret))
         return ERR_OK;
     return err_detail_set(detail, ERR_INVALID,
                           "could not parse '%s' parameter: cannot parse \"" SLICE_FMT

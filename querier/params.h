@@ -52,7 +52,4 @@ struct params_metrics {
 MUST_CHECK enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
                                    struct params_metrics *ret, struct err_detail *reterr_detail);
 
-/* "2026-11-28T06:00:00.5+01:00". */
-bool params_rfc3339(struct slice text, uint64_t *ret_ns);
-
 #endif

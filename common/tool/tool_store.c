@@ -1,10 +1,10 @@
 #include "common/app/app_store.h"
 #include "common/base/num.h"
+#include "common/base/rfc3339.h"
 #include "common/tool/tool.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define NS_PER_SECOND 1000000000u
 
@@ -187,19 +187,16 @@ enum err tool_block_meta(struct tool *t, const struct tool_block *at, struct blo
     return e;
 }
 
-/* Seconds since the epoch, or RFC 3339 in UTC. */
+/* Seconds since the epoch, or RFC 3339. */
 static enum err time_parse(struct tool *t, const char *text, uint64_t *ret)
 {
     uint64_t seconds;
-    struct tm tm = {0};
 
-    if (num_parse_u64(slice_str(text), &seconds) != ERR_OK) {
-        const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-        if (end == NULL || *end != '\0')
-            return tool_misuse(t, "\"%.80s\" is not a time: seconds, or 2026-01-02T03:04:05Z",
-                               text);
-        seconds = (uint64_t)timegm(&tm);
-    }
+    if (num_parse_u64(slice_str(text), &seconds) != ERR_OK)
+        return rfc3339_parse(slice_str(text), ret)
+                   ? ERR_OK
+                   : tool_misuse(t, "\"%.80s\" is not a time: seconds, or 2026-01-02T03:04:05Z",
+                                 text);
     if (seconds > UINT64_MAX / NS_PER_SECOND)
         return tool_misuse(t, "\"%.80s\" is too late", text);
     *ret = seconds * NS_PER_SECOND;
