@@ -25,6 +25,9 @@ struct http_job {
     struct buf body, answer;
     char error_text[CURL_ERROR_SIZE];
     http_done *done;
+    http_data *on_data;
+    size_t data_bytes_left; /* of on_data */
+    enum err data_err;      /* why on_data's bytes were not taken */
     void *arg;
 };
 
@@ -58,10 +61,34 @@ static void http_job_free(struct http_job *job)
     free(job);
 }
 
+static unsigned http_job_status(const struct http_job *job)
+{
+    long status = 0;
+
+    return curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status > 0
+               ? (unsigned)status
+               : 0;
+}
+
+/* How much of it was taken, as libcurl wants it: all, or the call ends. */
+static size_t http_job_pass_on(struct http_job *job, struct slice data)
+{
+    struct http_answer so_far = {.job = job, .status = http_job_status(job), .retry_after_ns = -1};
+
+    if (data.len > job->data_bytes_left)
+        job->data_err = ERR_TOO_LARGE;
+    else if (!job->on_data(job->arg, &so_far, data))
+        job->data_err = ERR_CANCELED;
+    job->data_bytes_left -= job->data_err == ERR_OK ? data.len : 0;
+    return job->data_err == ERR_OK ? data.len : 0;
+}
+
 static size_t http_job_on_data(char *data, size_t size, size_t count, void *arg)
 {
     struct http_job *job = arg;
 
+    if (job->on_data != NULL)
+        return http_job_pass_on(job, (struct slice){(const uint8_t *)data, size * count});
     buf_append(&job->answer, (struct slice){(const uint8_t *)data, size * count});
     return buf_err(&job->answer) == ERR_OK ? size * count : 0;
 }
@@ -174,6 +201,17 @@ static CURLcode http_job_set_limits(struct http_job *job, const struct http_call
     return rc;
 }
 
+/* On a connection of its own: of the second request on one, libcurl 7.88 makes "Error in the HTTP2 framing layer". */
+static CURLcode http_job_set_h2(CURL *easy)
+{
+    CURLcode rc =
+        curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+
+    if (rc == CURLE_OK)
+        rc = curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    return rc == CURLE_OK ? curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) : rc;
+}
+
 static enum err http_job_new(const struct http_call *call, struct http_job **ret)
 {
     struct http_job *job = calloc(1, sizeof *job);
@@ -196,6 +234,8 @@ static enum err http_job_new(const struct http_call *call, struct http_job **ret
         rc = curl_easy_setopt(job->easy, CURLOPT_HTTPHEADER, job->headers);
     if (rc == CURLE_OK)
         rc = http_job_set_limits(job, call);
+    if (rc == CURLE_OK && call->is_h2)
+        rc = http_job_set_h2(job->easy);
     if (rc == CURLE_OK)
         rc = http_job_set_method(job, call->method);
     if (rc == CURLE_OK)
@@ -211,7 +251,9 @@ out:
 
 static enum err http_job_error(const struct http_job *job, CURLcode rc)
 {
-    switch ((int)rc) { /* of about a hundred */
+    if (rc != CURLE_OK && job->data_err != ERR_OK)
+        return job->data_err; /* with HTTP/2 it is told as an error of the stream */
+    switch ((int)rc) {        /* of about a hundred */
     case CURLE_OK: return ERR_OK;
     case CURLE_OPERATION_TIMEDOUT: return ERR_TIMEOUT;
     case CURLE_OUT_OF_MEMORY: return ERR_NOMEM;
@@ -243,8 +285,9 @@ void http_client_header(const struct http_answer *a, const char *name, char *ret
     struct curl_header *header;
 
     assert(size > 0);
-    bool is_there = a->err == ERR_OK &&
-                    curl_easy_header(a->job->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK;
+    bool is_there =
+        a->err == ERR_OK && curl_easy_header(a->job->easy, name, 0, CURLH_HEADER | CURLH_TRAILER,
+                                             -1, &header) == CURLHE_OK;
     (void)snprintf(ret, size, "%s", is_there ? header->value : "");
 }
 
@@ -252,11 +295,9 @@ void http_client_header(const struct http_answer *a, const char *name, char *ret
 static void http_client_end(struct http_client *c, struct http_job *job, enum err err, CURLcode rc)
 {
     struct http_answer answer = {.job = job, .err = err, .retry_after_ns = -1};
-    long status = 0;
 
     if (err == ERR_OK) {
-        if (curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status > 0)
-            answer.status = (unsigned)status;
+        answer.status = http_job_status(job);
         answer.body = buf_slice(&job->answer);
         answer.retry_after_ns = http_job_retry_after_ns(job);
     } else if (rc != CURLE_OK) {
@@ -402,6 +443,8 @@ enum err http_client_send(struct http_client *c, const struct http_call *call, h
         return e;
     assert(job != NULL);
     job->done = done;
+    job->on_data = call->on_data;
+    job->data_bytes_left = call->body_bytes_max;
     job->arg = arg;
     mutex_lock(&c->lock);
     if (c->is_stopping)

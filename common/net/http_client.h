@@ -13,6 +13,9 @@
 #include <stdbool.h>
 
 struct http_client;
+struct http_job;
+struct http_answer;
+typedef bool http_data(void *arg, const struct http_answer *so_far, struct slice data);
 struct http_call {
     const char *method, *url;
     const char *const *headers;                 /* "Name: value", NULL-terminated list; copied */
@@ -23,8 +26,11 @@ struct http_call {
     unsigned tls_min; /* 10, 11, 12, 13: lowest TLS version times ten; 0: libcurl's own */
     int64_t timeout_ns;
     size_t body_bytes_max;
+    bool is_h2; /* HTTP/2 from the first byte; with https as the server offers it */
+    /* May be NULL: the body whole, in the answer.  Else its bytes as they come, none in the answer; on the client's thread, must not
+     * block; `so_far` has the status and headers; false ends the call with ERR_CANCELED. */
+    http_data *on_data;
 };
-struct http_job;
 struct http_answer {
     const struct http_job *job; /* for http_client_header */
     enum err err;               /* ERR_OK: there was an answer, whatever its status */
@@ -34,7 +40,7 @@ struct http_answer {
     char error_text[256];
 };
 typedef void http_done(void *arg, const struct http_answer *answer);
-/* In the callback: a header's value, cut to fit and terminated; "" when there is none. */
+/* In the callbacks: a header's (or trailer's) value, cut to fit and terminated; "" when there is none. */
 void http_client_header(const struct http_answer *a, const char *name, char *ret, size_t size);
 MUST_CHECK enum err http_client_new(struct http_client **ret);
 void http_client_free(

@@ -237,6 +237,73 @@ static void test_free_cancels(void **state)
     stop(&t);
 }
 
+struct pieces {
+    struct outcome outcome; /* first: on_answer's */
+    size_t bytes, stop_at;
+    unsigned status;
+    char type[32], trailer[64];
+};
+
+static bool on_piece(void *arg, const struct http_answer *so_far, struct slice data)
+{
+    struct pieces *p = arg;
+
+    for (size_t i = 0; i < data.len && p->type[0] == '\0'; i++)
+        assert_int_equal(data.ptr[i], (uint8_t)((p->bytes + i) * 7 >> 3));
+    p->bytes += data.len;
+    p->status = so_far->status;
+    http_client_header(so_far, "content-type", p->type, sizeof p->type);
+    return p->stop_at == 0 || p->bytes < p->stop_at;
+}
+
+static void on_end(void *arg, const struct http_answer *answer)
+{
+    struct pieces *p = arg;
+
+    assert_int_equal(answer->body.len, 0);
+    http_client_header(answer, "grpc-message", p->trailer, sizeof p->trailer);
+    on_answer(arg, answer);
+}
+
+static enum err in_pieces(struct client_fixture *t, struct http_call *c, struct pieces *p)
+{
+    c->on_data = on_piece;
+    assert_int_equal(http_client_send(t->client, c, on_end, p), ERR_OK);
+    wait_answer(&p->outcome);
+    return atomic_load(&p->outcome.err);
+}
+
+static void test_bodies_in_pieces(void **state)
+{
+    (void)state;
+    struct client_fixture t;
+
+    start(&t);
+    for (unsigned is_h2 = 0; is_h2 < 2; is_h2++) {
+        struct http_call c = {.url = url(&t, "/big?bytes=3000000"),
+                              .timeout_ns = 20 * NS_PER_S,
+                              .body_bytes_max = 3000000,
+                              .is_h2 = is_h2 != 0};
+        struct pieces whole = {.bytes = 0}, stopped = {.stop_at = 1000}, large = {.bytes = 0};
+        assert_int_equal(in_pieces(&t, &c, &whole), ERR_OK);
+        assert_int_equal(whole.bytes, 3000000);
+        assert_int_equal(whole.status, 200);
+        assert_int_equal(in_pieces(&t, &c, &stopped), ERR_CANCELED);
+        c.body_bytes_max--;
+        assert_int_equal(in_pieces(&t, &c, &large), ERR_TOO_LARGE);
+    }
+    struct http_call c = {.method = "POST",
+                          .url = url(&t, "/grpc"),
+                          .timeout_ns = 20 * NS_PER_S,
+                          .body_bytes_max = 100,
+                          .is_h2 = true};
+    struct pieces grpc = {.type = "x"};
+    assert_int_equal(in_pieces(&t, &c, &grpc), ERR_OK);
+    assert_string_equal(grpc.type, "application/grpc");
+    assert_true(strncmp(grpc.trailer, "all", 3) == 0);
+    stop(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_free_cancels),
+        cmocka_unit_test(test_bodies_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
