@@ -45,9 +45,9 @@ CXXFLAGS := -std=c++17 -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) $(COMMO
 
 PROTOS   := $(wildcard proto/*.proto)
 GEN_C    := $(PROTOS:%.proto=$(GEN)/%.pb-c.c)
-SRC_COMMON := $(filter-out common/tool/main.c,$(sort $(wildcard common/*/*.c))) $(sort $(wildcard common/*/*.cc))
+SRC_COMMON := $(filter-out common/tool/main.c common/cli/main.c,$(sort $(wildcard common/*/*.c))) $(sort $(wildcard common/*/*.cc))
 OBJ_COMMON := $(patsubst %,$(O)/%.o,$(SRC_COMMON)) $(PROTOS:%.proto=$(O)/gen/%.pb-c.o)
-BINS     := $(ROOMS:%=$(O)/bin/%) $(O)/bin/vivace-store
+BINS     := $(ROOMS:%=$(O)/bin/%) $(O)/bin/vivace-store $(O)/bin/vivace-cli
 UNIT_SRC := $(sort $(wildcard tests/unit/*/*_test.c tests/unit/*/*/*_test.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(O)/%)
 FAULT_SRC := $(sort $(wildcard tests/fault/*_test.c))
@@ -67,7 +67,7 @@ ROOM_LIBS := $(foreach r,$(ROOMS),$(O)/lib$(r).a)
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
 
-all: $(BINS) ## the four binaries and vivace-store (VARIANT=release|debug|tsan|fuzz, B=build folder)
+all: $(BINS) ## the four binaries, vivace-store and vivace-cli (VARIANT=release|debug|tsan|fuzz, B=build folder)
 
 debug: ## the same with ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory VARIANT=debug all
@@ -120,9 +120,13 @@ $$(O)/bin/$(1): $$(O)/$(1)/main.c.o $$(O)/lib$(1).a $$(O)/libcommon.a
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rules,$(r))))
 
-$(O)/bin/vivace-store: $(O)/common/tool/main.c.o $(O)/libcommon.a
-	@mkdir -p $(dir $@)
-	$(Q)$(CC) $(LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
+define tool_rule
+$$(O)/bin/vivace-$(1): $$(O)/common/$(2)/main.c.o $$(O)/libcommon.a
+	@mkdir -p $$(dir $$@)
+	$$(Q)$$(CC) $$(LDFLAGS_$$(VARIANT)) -o $$@ $$^ $$(LIBS)
+endef
+$(eval $(call tool_rule,store,tool))
+$(eval $(call tool_rule,cli,cli))
 
 # Wrong on purpose: this ingester acknowledges before it syncs.  The durability tests must catch it.
 $(O)/wrong/ingester: ingester/commit.c $(O)/ingester/main.c.o $(O)/libingester.a $(O)/libcommon.a

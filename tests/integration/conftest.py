@@ -14,7 +14,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    missing = [r for r in ROLES if not (BIN / r).exists()]
+    missing = [r for r in (*ROLES, "vivace-store", "vivace-cli") if not (BIN / r).exists()]
     if missing:
         pytest.exit(f"not built: {', '.join(str(BIN / r) for r in missing)} (make all)", 2)
     if not config.getoption("--full"):

@@ -109,6 +109,9 @@ def test_curl_lines_that_it_prints_work(tree, up, tmp_path):
     assert pushed.returncode == 0 and "partialSuccess" in pushed.stdout, pushed
     read = run(tree, lines[1])
     assert read.returncode == 0 and "GET /hello" in read.stdout, read
+    (shown,) = [line.strip() for line in started.stdout.splitlines() if "vivace-cli " in line]
+    read = run(tree, shown)
+    assert read.returncode == 0 and "GET /hello" in read.stdout, read
     walked = run(tree, "./deploy/walkthrough")
     assert walked.returncode == 0 and "all answers are as they should be" in walked.stdout, walked.stdout + walked.stderr
     metrics = http("http://127.0.0.1:3200/metrics")[2].decode()

@@ -24,6 +24,7 @@ MAY_INCLUDE = {
     "objstore": FLOORS_0_TO_3 - {"query"},
     "app": FLOORS_0_TO_3 | {"ring", "objstore"},
     "tool": FLOORS_0_TO_3 | {"parquet", "ring", "objstore", "app"},
+    "cli": BASE | {"sys", "codec", "net", "app"},
 }
 
 # Single headers beyond that: who, what.
