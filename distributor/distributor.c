@@ -65,7 +65,9 @@ static enum err start_forward(struct room *r, struct err_detail *detail)
 {
     const struct config *c = r->app->config;
 
-    if (c->generator_processors.count == 0 || c->generator_members.count == 0)
+    bool is_wanted = c->limits.processors.count > 0 || c->override_file[0] != '\0';
+
+    if (!is_wanted || c->generator_members.count == 0)
         return ERR_OK;
     struct forward_options o = {.peers = &r->shared.generators,
                                 .clock = r->app->clock,
@@ -152,9 +154,9 @@ static enum err start(struct app *app, void **ret_room, struct err_detail *reter
     atomic_init(&r->generators.is_closed, true);
     /* A quarter stays for what is not a client's body: the lane to the generators, connections, metrics. */
     budget_init(&r->budget, app->memory.limit_bytes / 4 * 3, &app->memory);
-    tenants_init(&r->tenants, app->config->rate_limit_bytes, app->config->burst_size_bytes,
-                 strcmp(app->config->rate_strategy, "global") == 0, app->clock);
+    tenants_init(&r->tenants, strcmp(app->config->rate_strategy, "global") == 0, app->clock);
     r->shared = (struct receive_shared){.config = app->config,
+                                        .overrides = app->overrides,
                                         .clock = app->clock,
                                         .loops = app->loops,
                                         .loop_count = app->loop_count,

@@ -110,22 +110,24 @@ static void add_split_rejects(struct intake *in)
 static void add_push_refusals(struct intake *in)
 {
     const struct push_refused *r = &in->push.refused;
+    struct overrides_hold h = overrides_get(in->shared->overrides, slice_str(in->tenant_id));
     char hex[PUSH_REASONS][TRACE_ID_HEX + 1];
 
     for (unsigned i = 0; i < PUSH_REASONS; i++)
         trace_id_to_hex(r->first[i], hex[i]);
     add_reason(in, r->spans[PUSH_TRACE_TOO_LARGE], "trace_too_large",
                "TRACE_TOO_LARGE: max size of trace (%llu) exceeded by trace %s of tenant %s",
-               (unsigned long long)in->shared->config->max_bytes_per_trace,
-               hex[PUSH_TRACE_TOO_LARGE], in->tenant_id);
+               (unsigned long long)h.limits->max_bytes_per_trace, hex[PUSH_TRACE_TOO_LARGE],
+               in->tenant_id);
     add_reason(
         in, r->spans[PUSH_LIVE_TRACES_EXCEEDED], "live_traces_exceeded",
         "LIVE_TRACES_EXCEEDED: max live traces exceeded for tenant %s: per-user traces limit (local: %lld)",
-        in->tenant_id, (long long)in->shared->config->max_traces_per_user);
+        in->tenant_id, (long long)h.limits->max_traces_per_user);
     add_reason(in, r->spans[PUSH_INVALID_SPAN_ID], "invalid_span_id", "invalid span id in trace %s",
                hex[PUSH_INVALID_SPAN_ID]);
     add_reason(in, r->spans[PUSH_UNKNOWN_ERROR], "unknown_error",
                "spans of trace %s and others refused by the ingester", hex[PUSH_UNKNOWN_ERROR]);
+    overrides_put(&h);
 }
 
 static uint32_t place_one(void *arg, struct trace_id id, const struct peers *peers)
@@ -149,12 +151,22 @@ static uint32_t place_generator(void *arg, struct trace_id id)
     return place_one(arg, id, &in->shared->generators);
 }
 
+/* Would a generator make something of the tenant's spans? */
+static bool has_processors(const struct intake *in)
+{
+    struct overrides_hold h = overrides_get(in->shared->overrides, slice_str(in->tenant_id));
+    bool has = h.limits->processors.count > 0;
+
+    overrides_put(&h);
+    return has;
+}
+
 /* After success only: what a client will send again must not be counted twice. */
 static void hand_over(struct intake *in)
 {
     struct forward *forward = in->shared->forward;
 
-    if (forward == NULL || in->is_kept_from_generators)
+    if (forward == NULL || in->is_kept_from_generators || !has_processors(in))
         return;
     enum err e = split_route(&in->split, place_generator, in);
     if (e == ERR_UNAVAILABLE) {
@@ -247,7 +259,9 @@ static bool may_pass(struct intake *in)
     struct err_detail detail = {0};
 
     metric_add(in->tenant->ingress_bytes, (double)in->request.len);
-    enum err e = tenants_take(in->shared->tenants, in->tenant, in->request.len, &detail);
+    struct overrides_hold h = overrides_get(in->shared->overrides, slice_str(in->tenant_id));
+    enum err e = tenants_take(in->shared->tenants, in->tenant, h.limits, in->request.len, &detail);
+    overrides_put(&h);
     if (e == ERR_OK) {
         metric_add(in->tenant->spans_received, in->span_count);
         metric_add(in->tenant->bytes_received, (double)in->request.len);

@@ -19,6 +19,7 @@
 /* What all intakes share; set up by distributor.c, constant while they run, but `workers`. */
 struct receive_shared {
     const struct config *config;
+    struct overrides *overrides;
     const struct clock *clock;
     struct loop **loops;
     unsigned loop_count;

@@ -3,14 +3,11 @@
 #include "distributor/stats.h"
 
 #include <assert.h>
+#include <float.h>
 
-void tenants_init(struct tenants *t, uint64_t rate_bytes, uint64_t burst_bytes, bool is_global,
-                  const struct clock *clock)
+void tenants_init(struct tenants *t, bool is_global, const struct clock *clock)
 {
-    *t = (struct tenants){.rate_bytes = rate_bytes,
-                          .burst_bytes = burst_bytes,
-                          .is_global = is_global,
-                          .clock = clock};
+    *t = (struct tenants){.is_global = is_global, .clock = clock};
     mutex_init(&t->lock);
 }
 
@@ -33,7 +30,7 @@ static struct tenant *add(struct tenants *t, const char *id)
         return NULL;
     assert(strlen(id) <= TENANT_ID_BYTES_MAX);
     memcpy(tenant->id, id, strlen(id) + 1);
-    tenant->tokens = (double)t->burst_bytes;
+    tenant->tokens = DBL_MAX; /* full, whatever the burst is */
     tenant->filled_ns = clock_mono_ns(t->clock);
     stats_tenant(tenant);
     HASH_ADD_KEYPTR(hh, t->table, tenant->id, strlen(tenant->id), tenant);
@@ -63,27 +60,27 @@ enum err tenants_get(struct tenants *t, const char *id, struct tenant **ret,
     return e;
 }
 
-enum err tenants_take(struct tenants *t, struct tenant *tenant, size_t bytes,
-                      struct err_detail *reterr_detail)
+enum err tenants_take(struct tenants *t, struct tenant *tenant, const struct limits *limits,
+                      size_t bytes, struct err_detail *reterr_detail)
 {
-    unsigned long long rate = t->rate_bytes, burst = t->burst_bytes,
-                       global = t->is_global ? t->rate_bytes : 0;
+    unsigned long long rate = limits->rate_limit_bytes, burst = limits->burst_size_bytes,
+                       global = t->is_global ? rate : 0;
     int64_t now_ns = clock_mono_ns(t->clock);
     bool is_taken = false;
 
     mutex_lock(&t->lock);
-    double tokens = tenant->tokens +
-                    (double)(now_ns - tenant->filled_ns) / (double)NS_PER_S * (double)t->rate_bytes;
-    tenant->tokens = tokens < (double)t->burst_bytes ? tokens : (double)t->burst_bytes;
+    double tokens =
+        tenant->tokens + (double)(now_ns - tenant->filled_ns) / (double)NS_PER_S * (double)rate;
+    tenant->tokens = tokens < (double)burst ? tokens : (double)burst;
     tenant->filled_ns = now_ns;
-    if (t->rate_bytes > 0 && tenant->tokens >= (double)bytes) {
+    if (rate > 0 && tenant->tokens >= (double)bytes) {
         tenant->tokens -= (double)bytes;
         is_taken = true;
     }
     mutex_unlock(&t->lock);
     if (is_taken)
         return ERR_OK;
-    if (bytes > t->burst_bytes)
+    if (bytes > burst)
         return err_detail_set(
             reterr_detail, ERR_TOO_LARGE,
             "RATE_LIMITED: batch size (%zu bytes) exceeds ingestion limit (local: %llu bytes/s, global: %llu bytes/s, burst: "

@@ -8,6 +8,7 @@
 #ifndef VIVACE_DISTRIBUTOR_TENANTS_H
 #define VIVACE_DISTRIBUTOR_TENANTS_H
 
+#include "common/app/config.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
 #include "common/base/map.h"
@@ -27,20 +28,19 @@ struct tenant {
 struct tenants {
     struct mutex lock; /* table, and tokens and filled_ns of every tenant */
     struct tenant *table;
-    uint64_t rate_bytes, burst_bytes;
     bool is_global; /* rate_strategy: only for the words of the refusal */
     const struct clock *clock;
 };
 
-void tenants_init(struct tenants *t, uint64_t rate_bytes, uint64_t burst_bytes, bool is_global,
-                  const struct clock *clock);
+void tenants_init(struct tenants *t, bool is_global, const struct clock *clock);
 void tenants_release(struct tenants *t);
 /* The tenant, made if new; lives as long as the table.  Errors: ERR_LIMIT, ERR_NOMEM. */
 MUST_CHECK enum err tenants_get(struct tenants *t, const char *id, struct tenant **ret,
                                 struct err_detail *reterr_detail);
-/* Takes the bytes of a batch out of the bucket.  Errors: ERR_LIMIT over the rate (later it may fit), ERR_TOO_LARGE over the burst (it never
+/* Takes the bytes of a batch out of the bucket, by the limits that the tenant has now.  Errors: ERR_LIMIT over the rate (later it may fit), ERR_TOO_LARGE over the burst (it never
  * will); nothing is taken then. */
-MUST_CHECK enum err tenants_take(struct tenants *t, struct tenant *tenant, size_t bytes,
+MUST_CHECK enum err tenants_take(struct tenants *t, struct tenant *tenant,
+                                 const struct limits *limits, size_t bytes,
                                  struct err_detail *reterr_detail);
 
 #endif

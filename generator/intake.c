@@ -318,7 +318,7 @@ static void tenant_round(struct intake *in, struct tenant *t, int64_t now_ns)
 {
     if (t->has_graph && service_graph_expire(&t->graph, now_ns) != ERR_OK)
         metric_inc(in->collection_errors);
-    if (in->o.queue_count != 0 && !in->config->disable_collection)
+    if (in->o.queue_count != 0 && !in->config->limits.disable_collection)
         tenant_collect(in, t, now_ns);
     if (t->has_spans)
         series_expire(&t->spans.series, now_ns - in->config->stale_duration_ns);

@@ -68,11 +68,11 @@ static enum err wants_make(struct service_graph *g, const struct config *c,
     if (e == ERR_OK)
         e = attributes_want(wanted, "network.peer.port", &g->network_port);
     if (e == ERR_OK)
-        e = list_want(wanted, &c->peer_attributes, g->peers, 16, &g->peer_count);
+        e = list_want(wanted, &c->limits.peer_attributes, g->peers, 16, &g->peer_count);
     if (e == ERR_OK)
         e = list_want(wanted, &c->database_name_attributes, g->databases, 16, &g->database_count);
     if (e == ERR_OK)
-        e = list_want(wanted, &c->service_graphs_dimensions, g->dimensions, 32,
+        e = list_want(wanted, &c->limits.service_graphs_dimensions, g->dimensions, 32,
                       &g->dimension_count);
     return e;
 }
@@ -86,8 +86,8 @@ static enum err plan_make(struct service_graph *g, const struct config *c)
     if (e == ERR_OK)
         e = labels_plan_fixed(&g->plan, "connection_type", VALUE_CONNECTION);
     for (unsigned i = 0; i < g->dimension_count && e == ERR_OK; i++) {
-        const char *name = c->service_graphs_dimensions.items[i];
-        if (c->enable_client_server_prefix) {
+        const char *name = c->limits.service_graphs_dimensions.items[i];
+        if (c->limits.enable_client_server_prefix) {
             e = labels_plan_attribute(&g->plan, "client_", name, VALUE_DIMENSIONS + i, false);
             if (e == ERR_OK)
                 e = labels_plan_attribute(&g->plan, "server_", name,
@@ -116,8 +116,9 @@ enum err service_graph_init(struct service_graph *g, const struct config *c,
     if (e == ERR_OK)
         e = plan_make(g, c);
     if (e == ERR_OK)
-        e = series_init(&g->series, SERIES_EDGE, c->service_graphs_buckets.items,
-                        c->service_graphs_buckets.count, (uint32_t)c->max_active_series, budget);
+        e = series_init(&g->series, SERIES_EDGE, c->limits.service_graphs_buckets.items,
+                        c->limits.service_graphs_buckets.count,
+                        (uint32_t)c->limits.max_active_series, budget);
     return e;
 }
 
@@ -231,7 +232,7 @@ static enum err edge_count(struct service_graph *g, const struct service_edge *e
         struct slice client = texts[TEXT_DIMENSIONS + i], server = texts[TEXT_DIMENSIONS + n + i];
         /* Without prefixes a dimension is the server's if it has one. */
         values[VALUE_DIMENSIONS + i] =
-            !g->config->enable_client_server_prefix && server.len != 0 ? server : client;
+            !g->config->limits.enable_client_server_prefix && server.len != 0 ? server : client;
         values[VALUE_DIMENSIONS + n + i] = server;
     }
     buf_reset(&g->labels);

@@ -25,11 +25,11 @@ static enum err plan_make(struct span_metrics *m, const struct config *c, struct
         e = labels_plan_fixed(&m->plan, "span_kind", SPAN_KIND);
     if (e == ERR_OK)
         e = labels_plan_fixed(&m->plan, "status_code", STATUS_CODE);
-    for (unsigned i = 0; i < c->span_metrics_dimensions.count && e == ERR_OK; i++) {
-        e = attributes_want(wanted, c->span_metrics_dimensions.items[i], &number);
+    for (unsigned i = 0; i < c->limits.span_metrics_dimensions.count && e == ERR_OK; i++) {
+        e = attributes_want(wanted, c->limits.span_metrics_dimensions.items[i], &number);
         if (e == ERR_OK)
-            e = labels_plan_attribute(&m->plan, "", c->span_metrics_dimensions.items[i], number,
-                                      true);
+            e = labels_plan_attribute(&m->plan, "", c->limits.span_metrics_dimensions.items[i],
+                                      number, true);
     }
     labels_plan_sort(&m->plan);
     return e;
@@ -44,8 +44,9 @@ enum err span_metrics_init(struct span_metrics *m, const struct config *c,
                      (uint32_t)c->max_label_value_length);
     enum err e = plan_make(m, c, wanted);
     if (e == ERR_OK)
-        e = series_init(&m->series, SERIES_SPAN, c->span_metrics_buckets.items,
-                        c->span_metrics_buckets.count, (uint32_t)c->max_active_series, budget);
+        e = series_init(&m->series, SERIES_SPAN, c->limits.span_metrics_buckets.items,
+                        c->limits.span_metrics_buckets.count, (uint32_t)c->limits.max_active_series,
+                        budget);
     return e;
 }
 

@@ -6,8 +6,8 @@
 
 static bool has_processor(const struct config *c, const char *name)
 {
-    for (unsigned i = 0; i < c->generator_processors.count; i++)
-        if (strcmp(c->generator_processors.items[i], name) == 0)
+    for (unsigned i = 0; i < c->limits.processors.count; i++)
+        if (strcmp(c->limits.processors.items[i], name) == 0)
             return true;
     return false;
 }
@@ -116,7 +116,7 @@ static bool is_in_slack(const struct tenant *t, uint64_t end_ns, int64_t receive
     uint64_t received = received_ns < 0 ? 0 : (uint64_t)received_ns;
     uint64_t distance = end_ns > received ? end_ns - received : received - end_ns;
 
-    return distance < (uint64_t)t->config->ingestion_slack_ns;
+    return distance < (uint64_t)t->config->limits.ingestion_slack_ns;
 }
 
 static enum err span_take(struct tenant *t, struct slice body, int64_t received_ns)
@@ -180,9 +180,10 @@ static void counter_to(struct metric_cell *c, uint64_t total)
 
 void tenant_update_metrics(struct tenant *t)
 {
-    uint64_t span_series = (t->spans.has_calls ? 1u : 0u) + (t->spans.has_size ? 1u : 0u) +
-                           (t->spans.has_latency ? t->config->span_metrics_buckets.count + 3 : 0u);
-    uint64_t edge_series = 1 + 2 * ((uint64_t)t->config->service_graphs_buckets.count + 3);
+    uint64_t span_series =
+        (t->spans.has_calls ? 1u : 0u) + (t->spans.has_size ? 1u : 0u) +
+        (t->spans.has_latency ? t->config->limits.span_metrics_buckets.count + 3 : 0u);
+    uint64_t edge_series = 1 + 2 * ((uint64_t)t->config->limits.service_graphs_buckets.count + 3);
 
     metric_set(t->active_series,
                (double)(t->spans.series.count * span_series + t->graph.series.count * edge_series));

@@ -198,8 +198,8 @@ static enum err append_piece(struct core *c, struct push *p, enum lane lane, str
 {
     /* Perhaps it is in a block of ours already, and whoever could tell was away. */
     bool is_unsure = p->kind == PUSH_REPLAYED && c->is_blind;
-    bool is_late =
-        p->kind == PUSH_REPLAYED && core_has_others(c) && p->m.received_ns < core_late_before_ns(c);
+    bool is_late = p->kind == PUSH_REPLAYED && core_has_others(c) &&
+                   p->m.received_ns < core_late_before_ns(c, t);
     bool is_doubt = (p->wal_flags & WAL_FLAG_DOUBT) != 0 || is_unsure || is_late;
     int64_t now = p->kind == PUSH_REPLAYED && p->m.received_ns > 0 ? p->m.received_ns
                                                                    : clock_wall_ns(c->o.clock);
@@ -272,8 +272,11 @@ static enum err apply_spans(struct core *c, struct push *p, enum lane lane)
         e = generation_part(c, lane, t, &part);
     if (e != ERR_OK)
         return e;
-    if (p->kind != PUSH_CARRIED)
-        tally_judge(c, part->head, &tallies);
+    if (p->kind != PUSH_CARRIED) {
+        struct overrides_hold h = overrides_get(c->o.overrides, p->m.tenant);
+        tally_judge(h.limits, part->head, &tallies);
+        overrides_put(&h);
+    }
     if (tallies.refused > 0 && p->refused == NULL)
         e = tally_refuse(c, p, &tallies);
     c->begun[lane].tenant = t;

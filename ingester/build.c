@@ -335,7 +335,7 @@ static void flag_late(void *arg, uint32_t trace, struct trace_id id, int64_t fir
 static void flag_late_traces(struct core *c, struct generation *g)
 {
     for (struct part *p = g->parts; p != NULL && core_has_others(c); p = p->next) {
-        struct late l = {.head = p->head, .before_ns = core_late_before_ns(c)};
+        struct late l = {.head = p->head, .before_ns = core_late_before_ns(c, p->tenant)};
         if (p->is_published)
             continue;
         head_each_trace(p->head, flag_late, &l);

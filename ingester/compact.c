@@ -265,7 +265,8 @@ static enum err try_job(struct core *c, const struct catalog *catalog, struct ca
 
 static void compact_tenant(struct core *c, struct catalog *catalog, const char *tenant)
 {
-    uint64_t objects = (uint64_t)c->config->compaction_objects_max, window = core_window_ns(c);
+    uint64_t objects = (uint64_t)c->config->compaction_objects_max,
+             window = core_window_ns(c, tenant);
     int64_t until = core_mono_ns(c) + c->config->compaction_tenant_time_ns;
     struct catalog_job job;
     enum err e = ERR_OK;
@@ -322,9 +323,17 @@ static void tell_tenant(struct core *c, const struct catalog *catalog, const cha
                catalog_outstanding(catalog, tenant));
 }
 
+static bool is_merging(struct core *c, const char *tenant)
+{
+    struct overrides_hold h = overrides_get(c->o.overrides, slice_str(tenant));
+    bool is = !c->config->compactor_disabled && !h.limits->compaction_disabled;
+
+    overrides_put(&h);
+    return is;
+}
+
 static void cycle(struct core *c, struct catalog *catalog)
 {
-    bool is_off = c->config->compactor_disabled || c->config->override_compaction_disabled;
     struct tenants t = {.c = c, .catalog = catalog};
     enum err e = catalog_refresh(catalog);
 
@@ -338,7 +347,7 @@ static void cycle(struct core *c, struct catalog *catalog)
     if (e == ERR_OK)
         e = catalog_refresh(catalog);
     for (uint32_t i = 0; e == ERR_OK && i < t.count; i++) {
-        if (!is_off && !is_stopped(c))
+        if (is_merging(c, t.names[i]) && !is_stopped(c))
             compact_tenant(c, catalog, t.names[i]);
         tell_tenant(c, catalog, t.names[i]);
     }

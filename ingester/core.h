@@ -9,7 +9,7 @@
 #ifndef VIVACE_INGESTER_CORE_H
 #define VIVACE_INGESTER_CORE_H
 
-#include "common/app/config.h"
+#include "common/app/overrides.h"
 #include "common/base/budget.h"
 #include "common/base/clock.h"
 #include "common/ring/members.h"
@@ -47,6 +47,7 @@ struct push {
 struct core;
 struct core_options {
     const struct config *config;
+    struct overrides *overrides;
     const struct clock *clock;
     struct budget *memory; /* of the process */
     const char *instance_id;

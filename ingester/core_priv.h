@@ -52,7 +52,9 @@ struct tenant {
     char name[WAL_TENANT_BYTES_MAX + 1];
     struct part *now[LANE_COUNT]; /* apply: the part of the lane's current generation */
     uint64_t published_lsn;       /* lock */
-    struct recent_block *recent;  /* lock */
+    _Atomic(uint64_t)
+        window_min_ns; /* the shortest compaction window since the start; 0: not asked yet */
+    struct recent_block *recent; /* lock */
     uint32_t recent_count, recent_cap;
     struct lsn_range *done; /* frames that own blocks held at the start, ascending; constant */
     uint32_t done_count, done_cap;
@@ -174,18 +176,36 @@ static inline int64_t core_mono_ns(const struct core *c)
     return clock_mono_ns(c->o.clock);
 }
 
-static inline uint64_t core_window_ns(const struct core *c)
+static inline uint32_t core_attribute_bytes(const struct core *c, struct slice tenant)
 {
-    int64_t own = c->config->override_compaction_window_ns;
+    struct overrides_hold h = overrides_get(c->o.overrides, tenant);
+    uint32_t bytes = (uint32_t)h.limits->max_attribute_bytes;
 
-    return (uint64_t)(own > 0 ? own : c->config->compaction_window_ns);
+    overrides_put(&h);
+    return bytes;
+}
+
+static inline uint64_t core_window_ns(const struct core *c, const char *tenant)
+{
+    struct overrides_hold h = overrides_get(c->o.overrides, slice_str(tenant));
+    uint64_t window = (uint64_t)h.limits->compaction_window_ns;
+
+    overrides_put(&h);
+    return window;
 }
 
 /* Flags are cleared in a block a window's length after it was made, and not before.  What was received earlier than half of that (clocks differ) and comes into sight now may
- * have other parts whose flags are cleared: so it must be flagged itself. */
-static inline int64_t core_late_before_ns(const struct core *c)
+ * have other parts whose flags are cleared: so it must be flagged itself.  Of the windows that the tenant has had meanwhile the shortest counts. */
+static inline int64_t core_late_before_ns(const struct core *c, struct tenant *t)
 {
-    return clock_wall_ns(c->o.clock) - (int64_t)(core_window_ns(c) / 2);
+    uint64_t window = core_window_ns(c, t->name), shortest = atomic_load(&t->window_min_ns);
+
+    while ((shortest == 0 || window < shortest) &&
+           !atomic_compare_exchange_weak(&t->window_min_ns, &shortest, window))
+        ;
+    if (shortest == 0 || window < shortest)
+        shortest = window;
+    return clock_wall_ns(c->o.clock) - (int64_t)(shortest / 2);
 }
 
 static inline bool core_has_others(const struct core *c)
@@ -219,6 +239,8 @@ void replay_run(void *arg);
 bool replay_wait(struct core *c, size_t bytes); /* for room; false: the process ends */
 
 void compact_run(void *arg);
+/* Spans of the tenant that end before this are past its retention; 0: it keeps for ever. */
+uint64_t retention_before_ns(const struct core *c, struct slice tenant);
 void retention_run(struct core *c, struct catalog *catalog); /* compact thread */
 
 /* own_blocks.c: which frames are in blocks already. */

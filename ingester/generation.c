@@ -96,7 +96,7 @@ enum err generation_part(struct core *c, enum lane lane, struct tenant *t, struc
         free(p);
         return ERR_NOMEM;
     }
-    struct head_options o = {.max_attribute_bytes = (uint32_t)c->config->max_attribute_bytes};
+    struct head_options o = {.max_attribute_bytes = core_attribute_bytes(c, slice_str(t->name))};
     enum err e = head_new(&g->budget, &o, &p->head);
     if (e != ERR_OK) {
         free(p);

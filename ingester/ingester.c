@@ -164,6 +164,7 @@ static enum err ingester_start(struct app *app, void **ret_room, struct err_deta
     in->app = app;
     enum err e = app_store_open(app, true, &in->backend, reterr_detail);
     struct core_options core = {.config = app->config,
+                                .overrides = app->overrides,
                                 .clock = app->clock,
                                 .memory = &app->memory,
                                 .instance_id = app->instance_id,

@@ -106,7 +106,7 @@ struct rehearsal {
 static void rehearse(void *arg)
 {
     const struct rehearsal *x = arg;
-    struct head_options o = {.max_attribute_bytes = (uint32_t)x->c->config->max_attribute_bytes};
+    struct head_options o = {.max_attribute_bytes = core_attribute_bytes(x->c, x->f->tenant)};
     struct head_append_result r;
     struct tallies tallies;
     struct budget budget;

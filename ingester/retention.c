@@ -67,14 +67,22 @@ static enum err remove_merged(struct core *c, struct catalog *catalog, uint64_t 
     return c->o.backend->ops->tenants(c->o.backend, remove_replaced, &w);
 }
 
+uint64_t retention_before_ns(const struct core *c, struct slice tenant)
+{
+    struct overrides_hold h = overrides_get(c->o.overrides, tenant);
+    int64_t keep = h.limits->block_retention_ns, now = clock_wall_ns(c->o.clock);
+
+    overrides_put(&h);
+    return keep <= 0 || now <= keep ? 0 : (uint64_t)(now - keep);
+}
+
 void retention_run(struct core *c, struct catalog *catalog)
 {
-    int64_t keep = c->config->retention_ns, now = clock_wall_ns(c->o.clock),
-            begun = core_mono_ns(c);
+    int64_t now = clock_wall_ns(c->o.clock), begun = core_mono_ns(c);
     struct catalog_block *b, *next;
 
     HASH_ITER (hh, catalog->blocks, b, next) {
-        if (keep <= 0 || now <= keep || b->meta.max_end_ns >= (uint64_t)(now - keep))
+        if (b->meta.max_end_ns >= retention_before_ns(c, slice_str(b->meta.tenant)))
             continue;
         metric_inc(c->metrics.retention_marked);
         remove_block(c, b->meta.tenant, b->meta.id, "retention");

@@ -51,10 +51,10 @@ enum err tally_push(struct arena *a, struct slice payload, struct tallies *ret)
     return ERR_OK;
 }
 
-void tally_judge(struct core *c, struct head *head, struct tallies *t)
+void tally_judge(const struct limits *limits, struct head *head, struct tallies *t)
 {
-    uint64_t bytes_max = c->config->max_bytes_per_trace;
-    uint64_t traces_max = (uint64_t)c->config->max_traces_per_user, traces = 0;
+    uint64_t bytes_max = limits->max_bytes_per_trace;
+    uint64_t traces_max = (uint64_t)limits->max_traces_per_user, traces = 0;
     struct head_stats stats;
 
     if (traces_max > 0) {

@@ -30,7 +30,7 @@ struct tally *tally_of(const struct tallies *t, struct trace_id id);
 /* Counts the spans and bytes of each trace; spans without a sound id are left to the head, which counts them. */
 MUST_CHECK enum err tally_push(struct arena *a, struct slice payload, struct tallies *ret);
 /* Gives a reason to those over the limits: of a trace's bytes, of the head's traces. */
-void tally_judge(struct core *c, struct head *head, struct tallies *t);
+void tally_judge(const struct limits *limits, struct head *head, struct tallies *t);
 /* Names them in the push's answer. */
 MUST_CHECK enum err tally_refuse(struct core *c, struct push *p, const struct tallies *t);
 

@@ -7,6 +7,7 @@
 #define VIVACE_QUERIER_API_H
 
 #include "common/app/app.h"
+#include "querier/params.h"
 #include "querier/search.h"
 
 struct api_call; /* a request under way */
@@ -20,7 +21,7 @@ struct api_answer {
 };
 
 struct api_request {
-    const struct config *config;
+    struct params_rules rules;
     struct search_ctx search; /* tenant, arena, deadline, cancel filled in */
     struct slice query;       /* query string */
     struct slice argument;    /* of the path, decoded: trace id or tag name */

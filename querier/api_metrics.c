@@ -36,7 +36,7 @@ static enum err call_parse(struct api_request *r, struct metrics_call *c, const 
                            struct err_detail *detail)
 {
     struct err_detail why = {0};
-    enum err e = params_metrics(r->search.arena, r->query, r->now_ns, &c->p, detail);
+    enum err e = params_metrics(r->search.arena, &r->rules, r->query, r->now_ns, &c->p, detail);
 
     if (e != ERR_OK)
         return e;

@@ -46,7 +46,7 @@ enum err api_search(struct api_request *r, struct api_answer *answer,
     struct ql_query *ql = NULL;
     struct search_result result = {0};
 
-    enum err e = params_search(r->search.arena, r->config, r->query, r->now_ns, &p, reterr_detail);
+    enum err e = params_search(r->search.arena, &r->rules, r->query, r->now_ns, &p, reterr_detail);
     if (e == ERR_OK && p.q.len != 0)
         e = query_parse(r, p.q, &ql, reterr_detail);
     struct ql_query pipeline, *searched = ql;

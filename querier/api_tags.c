@@ -57,7 +57,7 @@ static enum err names_find(struct api_request *r, unsigned *ret_scopes, bool non
 {
     struct params_tags p;
 
-    enum err e = params_tags(r->search.arena, r->config, r->query, r->now_ns, &p, detail);
+    enum err e = params_tags(r->search.arena, &r->rules, r->query, r->now_ns, &p, detail);
     if (e != ERR_OK)
         return e;
     *ret_scopes = scope_bits(p.scope, none_has_intrinsics);
@@ -104,7 +104,7 @@ enum err api_values_v1(struct api_request *r, struct api_answer *answer,
     struct tag_values values = {0};
     struct ql_attribute tag = {.name = r->argument};
 
-    enum err e = params_tags(r->search.arena, r->config, r->query, r->now_ns, &p, reterr_detail);
+    enum err e = params_tags(r->search.arena, &r->rules, r->query, r->now_ns, &p, reterr_detail);
     if (e != ERR_OK)
         return e;
     for (size_t i = 0; i < sizeof v1_intrinsics / sizeof v1_intrinsics[0]; i++)
@@ -123,7 +123,7 @@ enum err api_values_v1(struct api_request *r, struct api_answer *answer,
                                       .start_ns = p.window.start_ns,
                                       .end_ns = p.window.end_ns,
                                       .limit = p.limit,
-                                      .bytes_max = r->config->max_bytes_per_tag_values_query};
+                                      .bytes_max = r->rules.limits->max_bytes_per_tag_values_query};
     e = search_tag_values(&r->search, &o, &values);
     if (e != ERR_OK)
         return e;
@@ -140,7 +140,7 @@ enum err api_values_v2(struct api_request *r, struct api_answer *answer,
     struct tag_values values = {0};
     struct ql_attribute tag;
 
-    enum err e = params_tags(r->search.arena, r->config, r->query, r->now_ns, &p, reterr_detail);
+    enum err e = params_tags(r->search.arena, &r->rules, r->query, r->now_ns, &p, reterr_detail);
     if (e != ERR_OK)
         return e;
     /* Older front ends encode the name twice. */
@@ -158,7 +158,7 @@ enum err api_values_v2(struct api_request *r, struct api_answer *answer,
                                       .start_ns = p.window.start_ns,
                                       .end_ns = p.window.end_ns,
                                       .limit = p.limit,
-                                      .bytes_max = r->config->max_bytes_per_tag_values_query};
+                                      .bytes_max = r->rules.limits->max_bytes_per_tag_values_query};
     e = search_tag_values(&r->search, &o, &values);
     if (e != ERR_OK)
         return e;

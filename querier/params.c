@@ -102,18 +102,20 @@ static enum err default_window(const struct config *c, int64_t now_ns, struct pa
 }
 
 /* A given window, cut at the end and checked against the longest allowed. */
-static enum err window_limit(const struct config *c, int64_t start, int64_t end, int64_t now_ns,
-                             struct params_window *ret, struct err_detail *detail)
+static enum err window_limit(const struct params_rules *rules, int64_t start, int64_t end,
+                             int64_t now_ns, struct params_window *ret, struct err_detail *detail)
 {
+    int64_t cutoff = rules->config->query_end_cutoff_ns;
+    int64_t longest = rules->limits->max_search_duration_ns;
     /* Of a reversed one only the tag routes come here: the difference of unsigned numbers, as recorded. */
     int64_t range = end < start ? (int64_t)(uint32_t)(end - start) : end - start;
 
-    if (c->query_end_cutoff_ns > 0 && end > (now_ns - c->query_end_cutoff_ns) / NS_PER_S)
-        end = (now_ns - c->query_end_cutoff_ns) / NS_PER_S;
-    if (c->search_max_duration_ns > 0 && range > c->search_max_duration_ns / NS_PER_S) {
+    if (cutoff > 0 && end > (now_ns - cutoff) / NS_PER_S)
+        end = (now_ns - cutoff) / NS_PER_S;
+    if (longest > 0 && range > longest / NS_PER_S) {
         struct buf text;
         buf_init(&text, 64);
-        num_append_duration(&text, c->search_max_duration_ns);
+        num_append_duration(&text, longest);
         enum err e = err_detail_set(detail, ERR_INVALID,
                                     "range specified by start and end exceeds " SLICE_FMT
                                     ". received start=%lld end=%lld",
@@ -127,7 +129,7 @@ static enum err window_limit(const struct config *c, int64_t start, int64_t end,
 }
 
 /* The window of a search: unsigned 32-bit seconds, both or neither. */
-static enum err search_window(struct arena *a, const struct config *c, struct slice query,
+static enum err search_window(struct arena *a, const struct params_rules *rules, struct slice query,
                               int64_t now_ns, struct params_window *ret, struct err_detail *detail)
 {
     int64_t start, end;
@@ -135,7 +137,7 @@ static enum err search_window(struct arena *a, const struct config *c, struct sl
     struct slice since = http_query_get(a, query, "since");
 
     if (since.len != 0)
-        return since_window(c, since, now_ns, ret, detail);
+        return since_window(rules->config, since, now_ns, ret, detail);
     enum err e = seconds_param(a, query, "start", INT32_MAX, &start, &has_start, detail);
     if (e == ERR_OK)
         e = seconds_param(a, query, "end", INT32_MAX, &end, &has_end, detail);
@@ -144,16 +146,16 @@ static enum err search_window(struct arena *a, const struct config *c, struct sl
     start = (int64_t)(uint32_t)start; /* as Tempo does: a negative second wraps */
     end = (int64_t)(uint32_t)end;
     if (!has_start && !has_end)
-        return default_window(c, now_ns, ret);
+        return default_window(rules->config, now_ns, ret);
     if (!has_start)
         return err_detail_set(detail, ERR_INVALID, one_of_two);
     if (end <= start)
         return order_error(start, end, detail);
-    return window_limit(c, start, end, now_ns, ret, detail);
+    return window_limit(rules, start, end, now_ns, ret, detail);
 }
 
 /* The window of the tag routes, with the words and the arithmetic of another parser: both or neither; the range is unsigned. */
-static enum err tags_window(struct arena *a, const struct config *c, struct slice query,
+static enum err tags_window(struct arena *a, const struct params_rules *rules, struct slice query,
                             int64_t now_ns, struct params_window *ret, struct err_detail *detail)
 {
     static const char *const names[2] = {"start", "end"};
@@ -162,7 +164,7 @@ static enum err tags_window(struct arena *a, const struct config *c, struct slic
     unsigned given = 0;
 
     if (since.len != 0)
-        return since_window(c, since, now_ns, ret, detail);
+        return since_window(rules->config, since, now_ns, ret, detail);
     for (unsigned i = 0; i < 2; i++) {
         struct slice text = http_query_get(a, query, names[i]);
         struct err_detail why = {0};
@@ -177,10 +179,10 @@ static enum err tags_window(struct arena *a, const struct config *c, struct slic
         at[i] = (int64_t)(uint32_t)at[i];
     }
     if (given == 0)
-        return default_window(c, now_ns, ret);
+        return default_window(rules->config, now_ns, ret);
     if (given == 1)
         return err_detail_set(detail, ERR_INVALID, one_of_two);
-    return window_limit(c, at[0], at[1], now_ns, ret, detail);
+    return window_limit(rules, at[0], at[1], now_ns, ret, detail);
 }
 
 static enum err limit_param(struct arena *a, const struct config *c, struct slice query,
@@ -307,16 +309,16 @@ static enum err tags_param(struct arena *a, struct slice text, struct params_sea
     }
 }
 
-enum err params_search(struct arena *a, const struct config *c, struct slice query, int64_t now_ns,
-                       struct params_search *ret, struct err_detail *reterr_detail)
+enum err params_search(struct arena *a, const struct params_rules *rules, struct slice query,
+                       int64_t now_ns, struct params_search *ret, struct err_detail *reterr_detail)
 {
     struct params_search p = {0};
-    enum err e = search_window(a, c, query, now_ns, &p.window, reterr_detail);
+    enum err e = search_window(a, rules, query, now_ns, &p.window, reterr_detail);
 
     if (e == ERR_OK)
-        e = limit_param(a, c, query, &p.limit, reterr_detail);
+        e = limit_param(a, rules->config, query, &p.limit, reterr_detail);
     if (e == ERR_OK)
-        e = spss_param(a, c, query, &p.spss, reterr_detail);
+        e = spss_param(a, rules->config, query, &p.spss, reterr_detail);
     if (e == ERR_OK)
         e = duration_param(a, query, "minDuration", &p.min_duration_ns, reterr_detail);
     if (e == ERR_OK)
@@ -330,11 +332,11 @@ enum err params_search(struct arena *a, const struct config *c, struct slice que
     if (q.len != 0 && tags.len != 0)
         return err_detail_set(reterr_detail, ERR_INVALID,
                               "invalid request: can't specify tags and q in the same query");
-    if (q.len > (size_t)c->max_query_bytes)
+    if (q.len > (size_t)rules->config->max_query_bytes)
         return err_detail_set(
             reterr_detail, ERR_INVALID,
             "TraceQL expression exceeds the configured maximum size of %lld bytes, reduce the query expression size or contact your system administrator",
-            (long long)c->max_query_bytes);
+            (long long)rules->config->max_query_bytes);
     if (q.len != 0) {
         p.q = q;
         p.min_duration_ns = p.max_duration_ns = 0; /* of tag searches only */
@@ -347,8 +349,8 @@ enum err params_search(struct arena *a, const struct config *c, struct slice que
     return ERR_OK;
 }
 
-enum err params_tags(struct arena *a, const struct config *c, struct slice query, int64_t now_ns,
-                     struct params_tags *ret, struct err_detail *reterr_detail)
+enum err params_tags(struct arena *a, const struct params_rules *rules, struct slice query,
+                     int64_t now_ns, struct params_tags *ret, struct err_detail *reterr_detail)
 {
     static const char *const scopes[] = {
         "", "none", "resource", "span", "event", "link", "instrumentation", "trace", "intrinsic"};
@@ -358,7 +360,7 @@ enum err params_tags(struct arena *a, const struct config *c, struct slice query
     int64_t n = 0;
     bool is_known = false;
 
-    enum err e = tags_window(a, c, query, now_ns, &p.window, reterr_detail);
+    enum err e = tags_window(a, rules, query, now_ns, &p.window, reterr_detail);
     if (e != ERR_OK)
         return e;
     for (size_t i = 0; i < sizeof scopes / sizeof scopes[0]; i++)
@@ -424,8 +426,27 @@ static uint32_t lenient_number(struct arena *a, struct slice query, const char *
     return n > INT32_MAX ? INT32_MAX : (uint32_t)n;
 }
 
-enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
-                        struct params_metrics *ret, struct err_detail *reterr_detail)
+static enum err metrics_range(const struct limits *limits, uint64_t range_ns,
+                              struct err_detail *detail)
+{
+    int64_t longest = limits->max_metrics_duration_ns;
+    struct buf text;
+
+    if (longest == 0 || range_ns <= (uint64_t)longest)
+        return ERR_OK;
+    buf_init(&text, 64);
+    num_append_duration(&text, longest);
+    enum err e = err_detail_set(
+        detail, ERR_INVALID,
+        "metrics query time range exceeds the maximum allowed duration of " SLICE_FMT,
+        SLICE_ARG(buf_slice(&text)));
+    buf_release(&text);
+    return e;
+}
+
+enum err params_metrics(struct arena *a, const struct params_rules *rules, struct slice query,
+                        int64_t now_ns, struct params_metrics *ret,
+                        struct err_detail *reterr_detail)
 {
     struct params_metrics p = {.q = http_query_get(a, query, "q"),
                                .end_ns = (uint64_t)now_ns,
@@ -471,10 +492,6 @@ enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
                               "step of %gs is too small, minimum step for given range is %gs",
                               (double)p.step_ns / 1e9,
                               (double)(p.end_ns - p.start_ns) / 1e9 / 10000);
-    if (p.end_ns - p.start_ns > 24 * 3600 * (uint64_t)NS_PER_S)
-        return err_detail_set(
-            reterr_detail, ERR_INVALID,
-            "metrics query time range exceeds the maximum allowed duration of 24h0m0s");
     *ret = p;
-    return ERR_OK;
+    return metrics_range(rules->limits, p.end_ns - p.start_ns, reterr_detail);
 }

@@ -21,6 +21,12 @@ MUST_CHECK enum err params_trace_window(struct arena *a, struct slice query,
                                         struct params_window *ret,
                                         struct err_detail *reterr_detail);
 
+/* What is allowed: of the process, and of the tenant. */
+struct params_rules {
+    const struct config *config;
+    const struct limits *limits;
+};
+
 struct params_search {
     struct params_window window;
     struct slice q; /* ptr NULL: not given */
@@ -30,8 +36,8 @@ struct params_search {
     uint32_t limit, spss;
 };
 /* now_ns: for the default window and for `since`. */
-MUST_CHECK enum err params_search(struct arena *a, const struct config *c, struct slice query,
-                                  int64_t now_ns, struct params_search *ret,
+MUST_CHECK enum err params_search(struct arena *a, const struct params_rules *rules,
+                                  struct slice query, int64_t now_ns, struct params_search *ret,
                                   struct err_detail *reterr_detail);
 
 struct params_tags {
@@ -39,8 +45,8 @@ struct params_tags {
     struct slice scope, q;
     uint32_t limit; /* 0: none */
 };
-MUST_CHECK enum err params_tags(struct arena *a, const struct config *c, struct slice query,
-                                int64_t now_ns, struct params_tags *ret,
+MUST_CHECK enum err params_tags(struct arena *a, const struct params_rules *rules,
+                                struct slice query, int64_t now_ns, struct params_tags *ret,
                                 struct err_detail *reterr_detail);
 
 struct params_metrics {
@@ -49,7 +55,8 @@ struct params_metrics {
     uint32_t exemplars;  /* UINT32_MAX: not given */
     uint32_t series_max; /* 0: none */
 };
-MUST_CHECK enum err params_metrics(struct arena *a, struct slice query, int64_t now_ns,
-                                   struct params_metrics *ret, struct err_detail *reterr_detail);
+MUST_CHECK enum err params_metrics(struct arena *a, const struct params_rules *rules,
+                                   struct slice query, int64_t now_ns, struct params_metrics *ret,
+                                   struct err_detail *reterr_detail);
 
 #endif

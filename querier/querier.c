@@ -151,27 +151,27 @@ static void job_run(struct work *w)
     struct querier *q = j->q;
     struct err_detail detail = {0};
     struct api_answer answer = {.status = 200, .content_type = "application/json"};
-    struct api_request r = {
-        .config = q->app->config,
-        .query = j->query,
-        .argument = j->argument,
-        .body = j->body,
-        .is_post = j->is_post,
-        .wants_protobuf = j->wants_protobuf,
-        .wants_llm = j->wants_llm,
-        .is_stream = j->is_stream,
-        .now_ns = clock_wall_ns(q->app->clock),
-        .search = {.ingesters = q->ingesters,
-                   .blocks = q->blocks,
-                   .budget = &j->budget,
-                   .tenant = j->tenant,
-                   .deadline_mono_ns = j->deadline_ns,
-                   .cancel = &j->cancel,
-                   .arena = &j->arena,
-                   .max_attribute_bytes = (uint32_t)q->app->config->max_attribute_bytes}};
+    struct overrides_hold hold = overrides_get(q->app->overrides, slice_str(j->tenant));
+    struct api_request r = {.rules = {q->app->config, hold.limits},
+                            .query = j->query,
+                            .argument = j->argument,
+                            .body = j->body,
+                            .is_post = j->is_post,
+                            .wants_protobuf = j->wants_protobuf,
+                            .wants_llm = j->wants_llm,
+                            .is_stream = j->is_stream,
+                            .now_ns = clock_wall_ns(q->app->clock),
+                            .search = {.ingesters = q->ingesters,
+                                       .blocks = q->blocks,
+                                       .budget = &j->budget,
+                                       .tenant = j->tenant,
+                                       .deadline_mono_ns = j->deadline_ns,
+                                       .cancel = &j->cancel,
+                                       .arena = &j->arena}};
 
     buf_init(&answer.body, ANSWER_BYTES_MAX);
     enum err e = atomic_load(&j->cancel) ? ERR_CANCELED : j->route->fn(&r, &answer, &detail);
+    overrides_put(&hold);
     if (e == ERR_CANCELED && clock_mono_ns(q->app->clock) >= j->deadline_ns)
         e = ERR_TIMEOUT;
     job_leave(q, j); /* the keeper may look at req's gone flag only while the job is listed */

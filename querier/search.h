@@ -22,7 +22,6 @@ struct search_ctx {
     int64_t deadline_mono_ns;
     const atomic_bool *cancel;
     struct arena *arena;
-    uint32_t max_attribute_bytes;
     unsigned missing; /* out: ingesters and blocks that did not answer */
 };
 

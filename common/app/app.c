@@ -179,8 +179,10 @@ static enum err start_control(struct app_process *p, struct err_detail *detail)
 static enum err start(struct app_process *p, struct err_detail *detail)
 {
     void *room = NULL;
-    enum err e = start_loops(p);
+    enum err e = overrides_new(&p->config, &p->app.overrides, detail);
 
+    if (e == ERR_OK)
+        e = start_loops(p);
     if (e == ERR_OK)
         e = app_metrics_start(p);
     if (e == ERR_OK)
@@ -335,6 +337,7 @@ static void stop(struct app_process *p)
         http_server_free(p->http);
     for (unsigned i = 0; i < p->app.loop_count; i++)
         loop_free(p->loops[i]);
+    overrides_free(p->app.overrides);
 }
 
 /* --- main -------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /*
  * app.h - what the four binaries share: flags, configuration, start, readiness, drain, stop, own HTTP, control lane.
  *
- * Order:   proc_init, flags, config, budget, loops, own HTTP (/live 200, /ready 503), room start, control lane, ready; SIGTERM or SIGINT: state DRAINING, /ready
+ * Order:   proc_init, flags, config, budget, overrides, loops, own HTTP (/live 200, /ready 503), room start, control lane, ready; SIGTERM or SIGINT: state DRAINING, /ready
  *          503, shutdown_delay, room drain (deadline graceful_shutdown_timeout), room stop, exit 0.
  * Own HTTP: /ready /live /metrics /status /status/version /status/services /status/endpoints /api/status/buildinfo; anything else goes to the room
  *          (/status/members too, which has the members).  /status/config /flush /shutdown: on the querier and the distributor only on the admin
@@ -13,6 +13,7 @@
 #define VIVACE_APP_APP_H
 
 #include "common/app/config.h"
+#include "common/app/overrides.h"
 #include "common/base/budget.h"
 #include "common/base/clock.h"
 #include "common/net/http_server.h"
@@ -23,6 +24,7 @@
 
 struct app {
     const struct config *config;
+    struct overrides *overrides;
     const struct clock *clock;
     struct loop **loops;
     unsigned loop_count;

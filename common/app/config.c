@@ -7,29 +7,7 @@
 #include <assert.h>
 #include <stdarg.h>
 
-#define CONFIG_T_BOOL      CONFIG_BOOL
-#define CONFIG_T_INT       CONFIG_INT
-#define CONFIG_T_DOUBLE    CONFIG_DOUBLE
-#define CONFIG_T_STRING    CONFIG_STRING
-#define CONFIG_T_SECRET    CONFIG_SECRET
-#define CONFIG_T_DURATION  CONFIG_DURATION
-#define CONFIG_T_BYTES     CONFIG_BYTES
-#define CONFIG_T_ENUM(...) CONFIG_ENUM
-#define CONFIG_T_LIST      CONFIG_LIST
-#define CONFIG_T_DOUBLES   CONFIG_DOUBLES
-#define CONFIG_W_BOOL      ""
-#define CONFIG_W_INT       ""
-#define CONFIG_W_DOUBLE    ""
-#define CONFIG_W_STRING    ""
-#define CONFIG_W_SECRET    ""
-#define CONFIG_W_DURATION  ""
-#define CONFIG_W_BYTES     ""
-#define CONFIG_W_ENUM(...) #__VA_ARGS__
-#define CONFIG_W_LIST      ""
-#define CONFIG_W_DOUBLES   ""
-
 #define ALIAS(from, to)
-#define OVERRIDE(from, to)
 #define FLAG(from, to)
 static const struct config_row main_rows[] = {
 #define X(key_, type_, field, def_, min_, max_, reload_, help_) \
@@ -93,41 +71,46 @@ static const struct config_row main_rows[] = {
      .min = "",
      .max = "",
      .help = "List of targets, as Prometheus' remote_write."},
-#define IGNORED(key_) \
-    {.key = key_, .type = CONFIG_IGNORED, .words = "", .def = "", .min = "", .max = "", .help = ""},
-#define LATER(key_) \
-    {.key = key_, .type = CONFIG_LATER, .words = "", .def = "", .min = "", .max = "", .help = ""},
-#define UNSUPPORTED(key_, words_) \
-    {.key = key_,                 \
-     .type = CONFIG_UNSUPPORTED,  \
-     .words = words_,             \
-     .def = "",                   \
-     .min = "",                   \
-     .max = "",                   \
-     .help = ""},
+#define LIMIT(key_, type_, field, def_, min_, max_, help_) \
+    {.key = "overrides.defaults." key_,                    \
+     .type = CONFIG_T_##type_,                             \
+     .offset = offsetof(struct config, defaults.field),    \
+     .words = CONFIG_W_##type_,                            \
+     .def = def_,                                          \
+     .min = min_,                                          \
+     .max = max_,                                          \
+     .help = help_},
+#define LIMIT_OR(key, type, field, def, base, min, max, help) \
+    LIMIT(key, type, field, def, min, max, help)
+#define LIMIT_IGNORED(key)            IGNORED("overrides.defaults." key)
+#define LIMIT_LATER(key)              LATER("overrides.defaults." key)
+#define LIMIT_UNSUPPORTED(key, words) UNSUPPORTED("overrides.defaults." key, words)
+#define IGNORED(key)                  CONFIG_ROW_PLAIN(key, CONFIG_IGNORED, "")
+#define LATER(key)                    CONFIG_ROW_PLAIN(key, CONFIG_LATER, "")
+#define UNSUPPORTED(key, words)       CONFIG_ROW_PLAIN(key, CONFIG_UNSUPPORTED, words)
 #include "common/app/config_ignored.def"
+#include "common/app/overrides.def"
 #undef IGNORED
 #undef LATER
 #undef UNSUPPORTED
 };
 #undef ALIAS
-#undef OVERRIDE
 #undef FLAG
 
 #define IGNORED(key)
 #define LATER(key)
 #define UNSUPPORTED(key, words)
-#define ALIAS(from, to)    {from, to, CONFIG_ALIAS},
-#define OVERRIDE(from, to) {from, to, CONFIG_ALIAS_OVERRIDE},
-#define FLAG(from, to)     {from, to, CONFIG_ALIAS_FLAG},
+#define ALIAS(from, to) {from, to, CONFIG_ALIAS},
+#define FLAG(from, to)  {from, to, CONFIG_ALIAS_FLAG},
+#define FLAT(flat, key) ALIAS("overrides." flat, "overrides.defaults." key)
 static const struct config_alias main_aliases[] = {
 #include "common/app/config_ignored.def"
+#include "common/app/overrides.def"
 };
 #undef IGNORED
 #undef LATER
 #undef UNSUPPORTED
 #undef ALIAS
-#undef OVERRIDE
 #undef FLAG
 
 enum {
@@ -160,7 +143,7 @@ enum err config_fail(struct config_reader *r, uint32_t line, const char *format,
 
 void config_warn(struct config_reader *r, uint32_t line, const char *format, ...)
 {
-    struct arena *a = &r->config->arena;
+    struct arena *a = r->arena;
     char text[512];
     va_list args;
 
@@ -192,10 +175,8 @@ static bool flag_path(const char *name, char ret[CONFIG_PATH_BYTES_MAX])
 /* The row of a flag: its own, or that of the section it is in when the whole section is not read (-memberlist.bind-port). */
 static const struct config_row *flag_row(char path[CONFIG_PATH_BYTES_MAX])
 {
-    bool is_override;
-
-    const struct config_row *row = config_keys_find(
-        &config_main_spec, config_keys_resolve(&config_main_spec, path, true, &is_override));
+    const struct config_row *row =
+        config_keys_find(&config_main_spec, config_keys_resolve(&config_main_spec, path, true));
     char parent[CONFIG_PATH_BYTES_MAX];
     (void)snprintf(parent, sizeof parent, "%s", path);
     for (char *dot = strrchr(parent, '.'); row == NULL && dot != NULL; dot = strrchr(parent, '.')) {
@@ -276,7 +257,7 @@ static struct config_seen *seen_of(struct config_reader *r, const char *key)
     return &r->seen[row - main_rows];
 }
 
-/* A tenant's override wins, then the compactor's key, then the block's; none set: Tempo's two weeks.  0 keeps for ever. */
+/* The compactor's key wins over the block's; none set: Tempo's two weeks.  0 keeps for ever. */
 static void settle_retention(struct config_reader *r)
 {
     struct config *c = r->config;
@@ -293,49 +274,6 @@ static void settle_retention(struct config_reader *r)
         config_warn(
             r, block->line,
             "storage.trace.block.retention differs from compactor.compaction.block_retention; the compactor's counts");
-    if (c->override_block_retention_ns != 0)
-        c->retention_ns = c->override_block_retention_ns;
-}
-
-static bool is_one_of(const char *s, const char *const *words)
-{
-    for (; *words != NULL; words++)
-        if (strcmp(s, *words) == 0)
-            return true;
-    return false;
-}
-
-static enum err settle_processors(struct config_reader *r)
-{
-    static const char *const known[] = {"service-graphs",       "span-metrics",
-                                        "span-metrics-latency", "span-metrics-count",
-                                        "span-metrics-size",    NULL};
-    struct config_list *list = &r->config->generator_processors;
-    uint32_t line = seen_of(r, "overrides.defaults.metrics_generator.processors")->line;
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < list->count; i++) {
-        const char *name = list->items[i];
-
-        if (strcmp(name, "local-blocks") == 0) {
-            config_warn(
-                r, line,
-                "processor local-blocks has no meaning here and is ignored; the ingester answers for recent data");
-            continue;
-        }
-        if (strcmp(name, "host-info") == 0)
-            return config_fail(r, line,
-                               "metrics_generator.processor host-info is not supported yet");
-        if (!is_one_of(name, known))
-            return config_fail(
-                r, line,
-                "metrics_generator.processor \"%.60s\" is not a known processor, valid values: [service-graphs span-metrics "
-                "span-metrics-latency span-metrics-count span-metrics-size]",
-                name);
-        list->items[kept++] = name;
-    }
-    list->count = kept;
-    return ERR_OK;
 }
 
 /* Tempo's "0: no limit" as a number that works like one. */
@@ -343,19 +281,27 @@ static void settle_limits(struct config *c)
 {
     if (c->search_max_limit == 0)
         c->search_max_limit = UINT32_MAX;
+    if (c->override_collection_interval_ns > 0)
+        c->collection_interval_ns = c->override_collection_interval_ns;
+}
+
+/* overrides.defaults: its rows as those of any tenant's limits. */
+static enum err settle_defaults(struct config_reader *r)
+{
+    struct config_seen seen[CONFIG_LIMITS_ROWS_MAX] = {0};
+
+    for (unsigned i = 0; i < config_limits_spec.row_count; i++) {
+        char key[CONFIG_PATH_BYTES_MAX];
+
+        (void)snprintf(key, sizeof key, "overrides.defaults.%s", config_limits_spec.rows[i].key);
+        seen[i] = *seen_of(r, key);
+    }
+    return config_limits_settle(r, seen, r->config, &r->config->defaults, &r->config->limits);
 }
 
 static enum err settle_names(struct config_reader *r)
 {
     const struct config *c = r->config;
-    const char *label = c->trace_id_label_name;
-
-    for (const char *at = label; *at != '\0' || at == label; at++)
-        if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || *at == '_' ||
-              (*at >= '0' && *at <= '9' && at > label)))
-            return config_fail(
-                r, seen_of(r, "overrides.defaults.metrics_generator.trace_id_label_name")->line,
-                "trace_id_label_name \"%.80s\" is not a valid Prometheus label name", label);
     size_t len = strlen(c->http_api_prefix);
     if (len > 0 && (c->http_api_prefix[0] != '/' || c->http_api_prefix[len - 1] == '/'))
         return config_fail(r, seen_of(r, "http_api_prefix")->line,
@@ -369,6 +315,8 @@ static enum err settle_names(struct config_reader *r)
 static enum err read_all(struct config_reader *r, struct slice yaml, bool expand_env,
                          const struct config_flag *flags, unsigned flag_count)
 {
+    struct config_scope scope = {
+        .spec = &config_main_spec, .base = r->config, .seen = r->seen, .label = ""};
     struct buf expanded;
     enum err e = config_value_defaults(r, &config_main_spec, r->config);
 
@@ -380,22 +328,21 @@ static enum err read_all(struct config_reader *r, struct slice yaml, bool expand
         yaml = buf_slice(&expanded);
     }
     if (e == ERR_OK)
-        e = config_yaml_read(r, yaml);
+        e = config_yaml_read(r, &scope, yaml);
     buf_release(&expanded);
     for (unsigned i = 0; i < flag_count && e == ERR_OK; i++)
         e = read_flag(r, &flags[i]);
     if (e == ERR_OK && !r->has_receivers)
         e = config_parts_default_receivers(r);
     if (e == ERR_OK)
-        e = settle_processors(r);
-    if (e == ERR_OK)
         e = settle_names(r);
     if (e == ERR_OK) {
         settle_limits(r->config);
         settle_retention(r);
-        e = arena_err(&r->config->arena);
+        e = settle_defaults(r);
     }
-    return e;
+    r->config->expand_env = expand_env;
+    return e != ERR_OK ? e : arena_err(r->arena);
 }
 
 enum err config_parse(const char *name, struct slice yaml, bool expand_env,
@@ -407,6 +354,7 @@ enum err config_parse(const char *name, struct slice yaml, bool expand_env,
     struct config c = {0};
     struct config_reader r = {.name = name,
                               .config = &c,
+                              .arena = &c.arena,
                               .detail = reterr_detail,
                               .warning_tail = &warnings,
                               .seen = seen};

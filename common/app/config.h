@@ -1,9 +1,10 @@
 /*
- * config.h - one tempo.yml for all four binaries, read by a table (config.def) into struct config.
+ * config.h - one tempo.yml for all four binaries, read by a table (config.def, overrides.def) into struct config.
  *
  * Order:   defaults < file < flags.  Environment (${VAR}, ${VAR:-default}) only with -config.expand-env.
  * Errors:  ERR_INVALID with file, line, key and the nearest known key: unknown key, wrong type, bad value, key given twice.
  *          A key of Tempo's without meaning here (config_ignored.def) is accepted with one warning.
+ * Limits:  of a tenant are in struct limits; which ones hold for a tenant is asked of overrides.h alone.
  * Memory:  strings and lists live in the config; it is immutable after config_load.
  */
 #ifndef VIVACE_APP_CONFIG_H
@@ -67,6 +68,13 @@ struct config_remote_write {
 #define CONFIG_C_LIST      struct config_list
 #define CONFIG_C_DOUBLES   struct config_doubles
 
+/* What one tenant may do: a row of overrides.def each. */
+struct limits {
+#define LIMIT(key, type, field, def, min, max, help)          CONFIG_C_##type field;
+#define LIMIT_OR(key, type, field, def, base, min, max, help) CONFIG_C_##type field;
+#include "common/app/overrides.def"
+};
+
 struct config {
 #define X(key, type, field, def, min, max, reload, help) CONFIG_C_##type field;
 #include "common/app/config.def"
@@ -80,7 +88,11 @@ struct config {
     unsigned gcs_metadata_count;
     struct config_remote_write *remote_write;
     unsigned remote_write_count;
-    int64_t retention_ns; /* what counts after the rules of block_retention: 0 = keep for ever */
+    int64_t
+        retention_ns; /* of tenants without their own: what counts of the two keys; 0 = keep for ever */
+    struct limits defaults; /* overrides.defaults as the file has it */
+    struct limits limits; /* the same, with the process's own keys where it leaves something open */
+    bool expand_env;      /* the overrides file's variables are replaced too */
     struct arena arena;
 };
 
@@ -108,6 +120,10 @@ MUST_CHECK enum err config_parse(const char *name, struct slice yaml, bool expan
                                  struct config *ret, struct config_warning **ret_warnings,
                                  struct err_detail *reterr_detail);
 void config_release(struct config *c);
+/* Are these of the metrics generator the same in both? */
+bool config_limits_equal_generator(const struct limits *a, const struct limits *b);
+/* A copy that lives in the arena; look at arena_err. */
+void config_limits_copy(const struct limits *from, struct arena *a, struct limits *ret);
 void config_write_yaml(const struct config *c, bool only_changed,
                        struct buf *out);      /* /status/config; secrets as <secret> */
 void config_write_reference(struct buf *out); /* deploy/configuration.md */

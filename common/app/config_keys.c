@@ -16,17 +16,14 @@ static const struct config_alias *alias_of(const struct config_spec *spec, const
     return NULL;
 }
 
-const char *config_keys_resolve(const struct config_spec *spec, const char *path, bool is_flag,
-                                bool *ret_is_override)
+const char *config_keys_resolve(const struct config_spec *spec, const char *path, bool is_flag)
 {
     assert(path != NULL);
-    *ret_is_override = false;
     for (unsigned step = 0; step < ALIAS_STEPS_MAX; step++) {
         const struct config_alias *a = alias_of(spec, path, is_flag);
 
         if (a == NULL)
             return path;
-        *ret_is_override |= a->kind == CONFIG_ALIAS_OVERRIDE;
         path = a->to;
     }
     assert(!"a cycle of aliases");

@@ -1,8 +1,9 @@
 /*
  * config_priv.h - shared by the files of config: rows, specs and the reader that fills a struct from a YAML mapping by them.
  *
- * Shape:   a spec is a table of rows.  The main one is config.def + config_ignored.def over struct config; the lists and maps in it (receivers,
- *          remote_write) have small specs of their own over their structs.
+ * Shape:   a spec is a table of rows.  The main one is config.def + config_ignored.def + overrides.def over struct config; the lists and maps in it
+ *          (receivers, remote_write) have small specs of their own over their structs, and a tenant of the overrides file has overrides.def over
+ *          struct limits.
  * Source:  YAML 1.1 (libyaml); Go's yaml.v2 for what counts as a bool, a number, null.
  */
 #ifndef VIVACE_APP_CONFIG_PRIV_H
@@ -13,13 +14,14 @@
 #include <yaml.h>
 
 enum {
-    CONFIG_FILE_BYTES_MAX = 1 << 20,
-    CONFIG_EXPANDED_BYTES_MAX = 4 << 20,
-    CONFIG_NODES_MAX = 20000,  /* of the document */
-    CONFIG_VISITS_MAX = 50000, /* of nodes, however often aliases bring them back */
-    CONFIG_PAIRS_MAX = 1000,   /* of one mapping */
-    CONFIG_ITEMS_MAX = 1000,   /* of one list */
+    CONFIG_FILE_BYTES_MAX = 4 << 20,
+    CONFIG_EXPANDED_BYTES_MAX = 8 << 20,
+    CONFIG_NODES_MAX = 200000,  /* of the document */
+    CONFIG_VISITS_MAX = 400000, /* of nodes, however often aliases bring them back */
+    CONFIG_PAIRS_MAX = 10000,   /* of one mapping */
+    CONFIG_ITEMS_MAX = 1000,    /* of one list */
     CONFIG_DEPTH_MAX = 24,
+    CONFIG_LIMITS_ROWS_MAX = 128, /* of a tenant */
     CONFIG_KEY_BYTES_MAX = 128,
     CONFIG_PATH_BYTES_MAX = 384
 };
@@ -53,10 +55,37 @@ struct config_row {
     size_t offset;
     const char *words, *def, *min, *max, *help;
     config_part_fn *part;
+    bool has_base;
+    size_t base; /* offset in struct config of what counts where this is left open */
 };
 
-/* `from` is another name of `to`.  An override wins over `to` itself, unless its value is zero or empty ("not set" in Tempo's overrides). */
-enum config_alias_kind { CONFIG_ALIAS, CONFIG_ALIAS_OVERRIDE, CONFIG_ALIAS_FLAG };
+#define CONFIG_T_BOOL      CONFIG_BOOL
+#define CONFIG_T_INT       CONFIG_INT
+#define CONFIG_T_DOUBLE    CONFIG_DOUBLE
+#define CONFIG_T_STRING    CONFIG_STRING
+#define CONFIG_T_SECRET    CONFIG_SECRET
+#define CONFIG_T_DURATION  CONFIG_DURATION
+#define CONFIG_T_BYTES     CONFIG_BYTES
+#define CONFIG_T_ENUM(...) CONFIG_ENUM
+#define CONFIG_T_LIST      CONFIG_LIST
+#define CONFIG_T_DOUBLES   CONFIG_DOUBLES
+#define CONFIG_W_BOOL      ""
+#define CONFIG_W_INT       ""
+#define CONFIG_W_DOUBLE    ""
+#define CONFIG_W_STRING    ""
+#define CONFIG_W_SECRET    ""
+#define CONFIG_W_DURATION  ""
+#define CONFIG_W_BYTES     ""
+#define CONFIG_W_ENUM(...) #__VA_ARGS__
+#define CONFIG_W_LIST      ""
+#define CONFIG_W_DOUBLES   ""
+
+/* A row without a value of its own. */
+#define CONFIG_ROW_PLAIN(key_, type_, words_) \
+    {.key = key_, .type = type_, .words = words_, .def = "", .min = "", .max = "", .help = ""},
+
+/* `from` is another name of `to`. */
+enum config_alias_kind { CONFIG_ALIAS, CONFIG_ALIAS_FLAG };
 struct config_alias {
     const char *from, *to;
     enum config_alias_kind kind;
@@ -71,12 +100,13 @@ struct config_spec {
 
 struct config_seen { /* one per row of the spec being read */
     uint32_t line;
-    bool is_set, is_override;
+    bool is_set;
 };
 
 struct config_reader {
-    const char *name; /* of the file, for messages */
-    struct config *config;
+    const char *name;      /* of the file, for messages */
+    struct config *config; /* of the main spec; else NULL */
+    struct arena *arena;   /* what is read lives here */
     struct err_detail *detail;
     struct config_warning **warning_tail;
     yaml_document_t *doc;
@@ -95,6 +125,7 @@ struct config_value {
 };
 
 extern const struct config_spec config_main_spec;
+extern const struct config_spec config_limits_spec; /* over struct limits */
 extern const struct config_spec config_listener_grpc_spec, config_listener_http_spec,
     config_remote_spec;
 
@@ -105,7 +136,7 @@ enum err config_fail(struct config_reader *r, uint32_t line, const char *format,
 void config_warn(struct config_reader *r, uint32_t line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A name for messages, in the config's arena; "" when memory is out (the arena remembers). */
-#define config_label(r, ...) config_label_or_empty(arena_printf(&(r)->config->arena, __VA_ARGS__))
+#define config_label(r, ...) config_label_or_empty(arena_printf((r)->arena, __VA_ARGS__))
 static inline const char *config_label_or_empty(const char *s)
 {
     return s == NULL ? "" : s;
@@ -116,17 +147,20 @@ MUST_CHECK enum err config_value_set(struct config_reader *r, const struct confi
                                      void *base, const struct config_value *v);
 MUST_CHECK enum err config_value_defaults(struct config_reader *r, const struct config_spec *spec,
                                           void *base);
-bool config_value_is_zero(const struct config_row *row,
-                          const struct config_value *v); /* "not set" among overrides */
+/* false, 0, "" or an empty list. */
+bool config_value_is_zero(const struct config_row *row, const void *base);
+bool config_value_equals(const struct config_row *row, const void *base, const void *other);
+/* Copies a field of the row's type; what it points to too, into the arena (NULL: it is shared). */
+void config_value_copy(const struct config_row *row, const void *from_field, void *ret_field,
+                       struct arena *a);
 void config_value_write(const struct config_row *row, const void *base,
                         struct buf *out); /* as YAML flow text */
 void config_value_write_string(const char *s, struct buf *out);
 void config_value_write_escaped(struct slice s, struct buf *out); /* for inside double quotes */
 
 /* --- config_keys.c --- */
-/* The path after all aliases; *ret_is_override tells whether one of them was an override. */
-const char *config_keys_resolve(const struct config_spec *spec, const char *path, bool is_flag,
-                                bool *ret_is_override);
+const char *config_keys_resolve(const struct config_spec *spec, const char *path,
+                                bool is_flag); /* the path after all aliases */
 /* The row of a resolved path, or NULL: its own, else that of "section.*". */
 const struct config_row *config_keys_find(const struct config_spec *spec, const char *path);
 bool config_keys_is_section(const struct config_spec *spec, const char *path);
@@ -134,8 +168,14 @@ bool config_keys_is_section(const struct config_spec *spec, const char *path);
 void config_keys_nearest(const struct config_spec *spec, const char *path, bool is_flag,
                          char ret[CONFIG_PATH_BYTES_MAX]);
 
+/* --- config_limits.c --- */
+void config_limits_init(struct limits *l); /* zero and nothing, as below a tenant */
+/* Checks what was read of one tenant, or of overrides.defaults, and fills in from `c` what it leaves open; `seen` is of the limits' rows. */
+MUST_CHECK enum err config_limits_settle(struct config_reader *r, const struct config_seen *seen,
+                                         const struct config *c, const struct limits *given,
+                                         struct limits *ret);
+
 /* --- config_yaml.c --- */
-MUST_CHECK enum err config_yaml_read(struct config_reader *r, struct slice yaml);
 /* What a mapping is read into: `label` goes before the keys in messages ("" or "a.b."), `seen` has an element per row. */
 struct config_scope {
     const struct config_spec *spec;
@@ -143,8 +183,16 @@ struct config_scope {
     struct config_seen *seen;
     const char *label;
 };
+/* The one document of `yaml`, a mapping or nothing. */
+MUST_CHECK enum err config_yaml_read(struct config_reader *r, const struct config_scope *scope,
+                                     struct slice yaml);
 MUST_CHECK enum err config_yaml_mapping(struct config_reader *r, const struct config_scope *scope,
                                         yaml_node_t *node);
+/* Every pair of a mapping, those that `<<` brings in too. */
+typedef enum err config_pair_fn(struct config_reader *r, void *arg, const yaml_node_t *key,
+                                yaml_node_t *value);
+MUST_CHECK enum err config_yaml_each(struct config_reader *r, yaml_node_t *node, config_pair_fn *fn,
+                                     void *arg);
 bool config_yaml_is_null(const yaml_node_t *node);
 uint32_t config_yaml_line(const yaml_node_t *node);
 MUST_CHECK enum err config_yaml_visit(struct config_reader *r, const yaml_node_t *node);

@@ -160,8 +160,8 @@ static enum err read_secret(struct config_reader *r, uint32_t line, const char *
     } else {
         while (text.len > 0 && strchr(" \t\r\n", text.ptr[text.len - 1]) != NULL)
             text.len--;
-        *ret = arena_str(&r->config->arena, buf_slice(&text));
-        e = arena_err(&r->config->arena);
+        *ret = arena_str(r->arena, buf_slice(&text));
+        e = arena_err(r->arena);
     }
     buf_release(&text);
     return e;
@@ -170,7 +170,7 @@ static enum err read_secret(struct config_reader *r, uint32_t line, const char *
 static enum err add_header(struct config_reader *r, struct config_remote_write *w, const char *name,
                            const char *value)
 {
-    struct arena *a = &r->config->arena;
+    struct arena *a = r->arena;
     struct config_pair *pairs = ARENA_ARRAY(a, struct config_pair, w->header_count + 1);
 
     if (pairs == NULL)
@@ -220,8 +220,8 @@ static enum err read_auth(struct config_reader *r, uint32_t line, const char *la
         w->bearer_token = credentials;
         return ERR_OK;
     }
-    const char *value = arena_printf(&r->config->arena, "%s %s", raw->auth_type, credentials);
-    return value == NULL ? arena_err(&r->config->arena) : add_header(r, w, "Authorization", value);
+    const char *value = arena_printf(r->arena, "%s %s", raw->auth_type, credentials);
+    return value == NULL ? arena_err(r->arena) : add_header(r, w, "Authorization", value);
 }
 
 static enum err read_remote(struct config_reader *r, yaml_node_t *node, const char *label,

@@ -163,8 +163,8 @@ static enum err set_bytes(struct config_reader *r, const struct config_row *row,
 static enum err set_string(struct config_reader *r, const struct config_row *row, void *base,
                            const struct config_value *v)
 {
-    *(const char **)field(row, base) = arena_str(&r->config->arena, v->items[0]);
-    return arena_err(&r->config->arena);
+    *(const char **)field(row, base) = arena_str(r->arena, v->items[0]);
+    return arena_err(r->arena);
 }
 
 static enum err set_enum(struct config_reader *r, const struct config_row *row, void *base,
@@ -191,7 +191,7 @@ static enum err set_enum(struct config_reader *r, const struct config_row *row, 
 static enum err set_list(struct config_reader *r, const struct config_row *row, void *base,
                          const struct config_value *v)
 {
-    struct arena *a = &r->config->arena;
+    struct arena *a = r->arena;
     struct config_list list = {.items = ARENA_ARRAY(a, const char *, v->count), .count = v->count};
 
     for (unsigned i = 0; i < v->count && arena_err(a) == ERR_OK; i++) {
@@ -207,7 +207,7 @@ static enum err set_list(struct config_reader *r, const struct config_row *row, 
 static enum err set_doubles(struct config_reader *r, const struct config_row *row, void *base,
                             const struct config_value *v)
 {
-    struct arena *a = &r->config->arena;
+    struct arena *a = r->arena;
     struct config_doubles list = {.items = ARENA_ARRAY(a, double, v->count), .count = v->count};
 
     for (unsigned i = 0; i < v->count && arena_err(a) == ERR_OK; i++) {
@@ -239,11 +239,16 @@ static enum err split_commas(struct config_reader *r, const struct config_value 
                              struct config_value *ret)
 {
     struct slice s = v->items[0];
-    struct slice *items = ARENA_ARRAY(&r->config->arena, struct slice, CONFIG_ITEMS_MAX);
-    unsigned count = 0;
+    unsigned count = 0, commas = 0;
 
+    for (size_t i = 0; i < s.len; i++)
+        commas += s.ptr[i] == ',';
+    if (commas >= CONFIG_ITEMS_MAX)
+        return config_fail(r, v->line, "%s: a list of more than %d", v->label,
+                           (int)CONFIG_ITEMS_MAX);
+    struct slice *items = ARENA_ARRAY(r->arena, struct slice, commas + 1);
     if (items == NULL)
-        return arena_err(&r->config->arena);
+        return arena_err(r->arena);
     for (size_t from = 0; from <= s.len && s.len > 0;) {
         const uint8_t *comma = memchr(s.ptr + from, ',', s.len - from);
         size_t to = comma == NULL ? s.len : (size_t)(comma - s.ptr);
@@ -253,9 +258,6 @@ static enum err split_commas(struct config_reader *r, const struct config_value 
             item = slice_sub(item, 1, item.len);
         while (item.len > 0 && item.ptr[item.len - 1] == ' ')
             item.len--;
-        if (count == CONFIG_ITEMS_MAX)
-            return config_fail(r, v->line, "%s: a list of more than %d", v->label,
-                               (int)CONFIG_ITEMS_MAX);
         items[count++] = item;
         from = to + 1;
     }
@@ -291,30 +293,104 @@ enum err config_value_set(struct config_reader *r, const struct config_row *row,
     return setters[row->type](r, row, base, v);
 }
 
-bool config_value_is_zero(const struct config_row *row, const struct config_value *v)
+/* The field as bytes: its size goes by its type. */
+static size_t field_bytes(const struct config_row *row)
 {
-    int64_t n;
-    bool b;
-
-    if (v->is_list || v->count == 0)
-        return v->count == 0;
     switch (row->type) {
-    case CONFIG_BOOL: return parse_bool(v->items[0], &b) == ERR_OK && !b;
+    case CONFIG_BOOL: return sizeof(bool);
     case CONFIG_INT:
-    case CONFIG_BYTES: return parse_int(v->items[0], &n) == ERR_OK && n == 0;
-    case CONFIG_DURATION: return num_parse_duration(v->items[0], &n) == ERR_OK && n == 0;
-    case CONFIG_DOUBLE:
+    case CONFIG_DURATION: return sizeof(int64_t);
+    case CONFIG_BYTES: return sizeof(uint64_t);
+    case CONFIG_DOUBLE: return sizeof(double);
     case CONFIG_STRING:
     case CONFIG_SECRET:
-    case CONFIG_ENUM:
-    case CONFIG_LIST:
-    case CONFIG_DOUBLES:
+    case CONFIG_ENUM: return sizeof(const char *);
+    case CONFIG_LIST: return sizeof(struct config_list);
+    case CONFIG_DOUBLES: return sizeof(struct config_doubles);
     case CONFIG_PART:
     case CONFIG_IGNORED:
     case CONFIG_LATER:
     case CONFIG_UNSUPPORTED: break;
     }
-    return v->items[0].len == 0;
+    assert(!"a row without a value");
+    return 0;
+}
+
+static bool is_text(const struct config_row *row)
+{
+    return row->type == CONFIG_STRING || row->type == CONFIG_SECRET || row->type == CONFIG_ENUM;
+}
+
+bool config_value_is_zero(const struct config_row *row, const void *base)
+{
+    static const uint8_t zeros[sizeof(struct config_list)];
+    const void *p = field_const(row, base);
+
+    if (is_text(row))
+        return **(const char *const *)p == '\0';
+    if (row->type == CONFIG_LIST)
+        return ((const struct config_list *)p)->count == 0;
+    if (row->type == CONFIG_DOUBLES)
+        return ((const struct config_doubles *)p)->count == 0;
+    return memcmp(p, zeros, field_bytes(row)) == 0;
+}
+
+static bool lists_equal(const struct config_list *a, const struct config_list *b)
+{
+    bool is_equal = a->count == b->count;
+
+    for (unsigned i = 0; is_equal && i < a->count; i++)
+        is_equal = strcmp(a->items[i], b->items[i]) == 0;
+    return is_equal;
+}
+
+bool config_value_equals(const struct config_row *row, const void *base, const void *other)
+{
+    const void *p = field_const(row, base), *q = field_const(row, other);
+
+    if (is_text(row))
+        return strcmp(*(const char *const *)p, *(const char *const *)q) == 0;
+    if (row->type == CONFIG_LIST)
+        return lists_equal(p, q);
+    if (row->type == CONFIG_DOUBLES) {
+        const struct config_doubles *x = p, *y = q;
+
+        return x->count == y->count &&
+               (x->count == 0 || memcmp(x->items, y->items, x->count * sizeof *x->items) == 0);
+    }
+    return memcmp(p, q, field_bytes(row)) == 0;
+}
+
+static void own_list(struct config_list *list, struct arena *a)
+{
+    const char **items = ARENA_ARRAY(a, const char *, list->count);
+
+    for (unsigned i = 0; items != NULL && i < list->count; i++)
+        items[i] = arena_str(a, slice_str(list->items[i]));
+    list->items = items;
+}
+
+static void own_doubles(struct config_doubles *list, struct arena *a)
+{
+    double *items = ARENA_ARRAY(a, double, list->count);
+
+    if (items != NULL && list->count > 0)
+        memcpy(items, list->items, list->count * sizeof *items);
+    list->items = items;
+}
+
+void config_value_copy(const struct config_row *row, const void *from_field, void *ret_field,
+                       struct arena *a)
+{
+    memcpy(ret_field, from_field, field_bytes(row));
+    if (a == NULL)
+        return;
+    if (is_text(row))
+        *(const char **)ret_field = arena_str(a, slice_str(*(const char **)ret_field));
+    else if (row->type == CONFIG_LIST)
+        own_list(ret_field, a);
+    else if (row->type == CONFIG_DOUBLES)
+        own_doubles(ret_field, a);
 }
 
 enum err config_value_defaults(struct config_reader *r, const struct config_spec *spec, void *base)

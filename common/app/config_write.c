@@ -342,12 +342,21 @@ void config_write_reference(struct buf *out)
     write_reference_table(http, &config_listener_http_spec, out);
     buf_append_str(out, "## Remote write targets\n\n");
     write_reference_table(remote, &config_remote_spec, out);
+    buf_append_str(
+        out,
+        "## The overrides file\n\n"
+        "`overrides.per_tenant_override_config` names a file of limits per tenant. It is read again every `overrides.per_tenant_override_period`; `-config.expand-env` holds for it too.\n\n"
+        "```yaml\noverrides:\n  acme:\n    ingestion: {rate_limit_bytes: 30000000, burst_size_bytes: 30000000}\n    compaction: {block_retention: 72h}\n"
+        "  \"*\":   # tenants without an entry\n    ingestion: {rate_limit_bytes: 5MB, burst_size_bytes: 5MB}\n```\n\n"
+        "Below a tenant stand the keys of `overrides.defaults`, without that prefix, or their old flat names. **An entry replaces the defaults wholesale, as in Tempo**: "
+        "what it does not name is zero or nothing, so without `rate_limit_bytes` and `burst_size_bytes` nothing of the tenant is let through (a warning says so). "
+        "Where the table says that 0 or empty means another key, that key counts; a list or a switch that is given counts as it is.\n"
+        "`ingestion.rate_strategy` and `metrics_generator.collection_interval` are of the whole process; below a tenant they are ignored with a warning.\n"
+        "At the start a file that can not be read is an error; later the last good one stays, the reason is logged, and `tempo_runtime_config_last_reload_successful` is 0.\n"
+        "At most 4 MiB and 10000 tenants.\n\n");
     write_reference_aliases(
         "## Other names of keys\n\nThe old flat `overrides` and a few older names.\n\n",
         CONFIG_ALIAS, out);
-    write_reference_aliases(
-        "## Overrides that win over a key\n\nSet to more than nothing or zero, the one on the left counts.\n\n",
-        CONFIG_ALIAS_OVERRIDE, out);
     write_reference_aliases("## Names that only flags have\n\n", CONFIG_ALIAS_FLAG, out);
     write_reference_keys("## Not supported yet: an error when set to more than its default\n\n", "",
                          &config_main_spec, CONFIG_UNSUPPORTED, out);

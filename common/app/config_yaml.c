@@ -1,6 +1,7 @@
 #include "common/app/config_priv.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 uint32_t config_yaml_line(const yaml_node_t *node)
 {
@@ -94,10 +95,10 @@ static enum err read_value(struct config_reader *r, yaml_node_t *node, const cha
     struct slice *items;
 
     if (!v.is_list) {
-        items = ARENA_NEW(&r->config->arena, struct slice);
+        items = ARENA_NEW(r->arena, struct slice);
         v.count = 1;
         if (items == NULL)
-            return arena_err(&r->config->arena);
+            return arena_err(r->arena);
         enum err e = config_yaml_text(r, node, label, line, &items[0]);
         v.items = items;
         *ret = v;
@@ -106,9 +107,9 @@ static enum err read_value(struct config_reader *r, yaml_node_t *node, const cha
     size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
     if (count > CONFIG_ITEMS_MAX)
         return config_fail(r, v.line, "%s: a list of more than %d", label, (int)CONFIG_ITEMS_MAX);
-    items = ARENA_ARRAY(&r->config->arena, struct slice, count);
+    items = ARENA_ARRAY(r->arena, struct slice, count);
     if (items == NULL)
-        return arena_err(&r->config->arena);
+        return arena_err(r->arena);
     for (size_t i = 0; i < count; i++) {
         yaml_node_t *item = yaml_document_get_node(r->doc, node->data.sequence.items.start[i]);
         enum err e = config_yaml_visit(r, item);
@@ -127,7 +128,6 @@ static enum err read_value(struct config_reader *r, yaml_node_t *node, const cha
 /* A row that a key of the file names; messages speak of the key's label and line. */
 struct named_row {
     const struct config_row *row;
-    bool is_override;
     const char *label;
     uint32_t line;
 };
@@ -145,16 +145,12 @@ static enum err set_row(struct config_reader *r, const struct config_scope *scop
         enum err e = read_value(r, node, n->label, n->line, &v);
         if (e != ERR_OK)
             return e;
-        if (n->is_override && config_value_is_zero(row, &v))
-            return ERR_OK;
     }
-    if (seen->is_set && seen->is_override == n->is_override)
+    if (seen->is_set)
         return config_fail(r, n->line,
                            "%s is given twice (also on line %u, there perhaps by another name)",
                            n->label, seen->line);
-    if (seen->is_set && seen->is_override)
-        return ERR_OK;
-    *seen = (struct config_seen){.line = n->line, .is_set = true, .is_override = n->is_override};
+    *seen = (struct config_seen){.line = n->line, .is_set = true};
     if (row->type == CONFIG_PART)
         return row->part(r, node, n->label, scope->base);
     return config_value_set(r, row, scope->base, &v);
@@ -198,7 +194,6 @@ static enum err read_pair(struct config_reader *r, const struct config_scope *sc
 {
     struct slice key = scalar_slice(key_node);
     char path[CONFIG_PATH_BYTES_MAX], label[CONFIG_PATH_BYTES_MAX];
-    bool is_override;
 
     enum err e = config_yaml_visit(r, value);
     if (e != ERR_OK)
@@ -210,16 +205,13 @@ static enum err read_pair(struct config_reader *r, const struct config_scope *sc
     if (key.len > CONFIG_KEY_BYTES_MAX || memchr(key.ptr, '.', key.len) != NULL ||
         memchr(key.ptr, '*', key.len) != NULL || memchr(key.ptr, 0, key.len) != NULL)
         return unknown_key(r, scope, path, config_yaml_line(key_node));
-    const char *resolved = config_keys_resolve(scope->spec, path, false, &is_override);
+    const char *resolved = config_keys_resolve(scope->spec, path, false);
     const struct config_row *row = config_keys_find(scope->spec, resolved);
     if (row == NULL && !config_keys_is_section(scope->spec, resolved))
         return unknown_key(r, scope, path, config_yaml_line(key_node));
     (void)snprintf(label, sizeof label, "%s%s", scope->label, path);
     if (row != NULL) {
-        struct named_row n = {.row = row,
-                              .is_override = is_override,
-                              .label = label,
-                              .line = config_yaml_line(key_node)};
+        struct named_row n = {.row = row, .label = label, .line = config_yaml_line(key_node)};
         return read_row(r, scope, &n, value);
     }
     if (config_yaml_is_null(value))
@@ -246,8 +238,8 @@ static bool mapping_has(struct config_reader *r, const yaml_node_t *mapping, str
 }
 
 /* `<<: *anchor`: the other mapping's pairs, but for the keys that are here too. */
-static enum err read_merge(struct config_reader *r, const struct config_scope *scope,
-                           const yaml_node_t *node, const yaml_node_t *other, const char *path)
+static enum err each_merged(struct config_reader *r, const yaml_node_t *node,
+                            const yaml_node_t *other, config_pair_fn *fn, void *arg)
 {
     enum err e = ERR_OK;
 
@@ -261,13 +253,12 @@ static enum err read_merge(struct config_reader *r, const struct config_scope *s
             return config_fail(r, config_yaml_line(key),
                                "<<: a merged section that merges again is not supported");
         if (!mapping_has(r, node, scalar_slice(key)))
-            e = read_pair(r, scope, path, key, yaml_document_get_node(r->doc, p->value));
+            e = fn(r, arg, key, yaml_document_get_node(r->doc, p->value));
     }
     return e;
 }
 
-static enum err read_section(struct config_reader *r, const struct config_scope *scope,
-                             yaml_node_t *node, const char *path)
+enum err config_yaml_each(struct config_reader *r, yaml_node_t *node, config_pair_fn *fn, void *arg)
 {
     enum err e = ERR_OK;
 
@@ -281,11 +272,32 @@ static enum err read_section(struct config_reader *r, const struct config_scope 
         const yaml_node_t *key = yaml_document_get_node(r->doc, p->key);
         yaml_node_t *value = yaml_document_get_node(r->doc, p->value);
 
-        e = is_merge_key(key) ? read_merge(r, scope, node, value, path)
-                              : read_pair(r, scope, path, key, value);
+        e = is_merge_key(key) ? each_merged(r, node, value, fn, arg) : fn(r, arg, key, value);
     }
     r->depth--;
     return e;
+}
+
+/* A section that is being read: its path below the scope. */
+struct section {
+    const struct config_scope *scope;
+    const char *path;
+};
+
+static enum err section_pair(struct config_reader *r, void *arg, const yaml_node_t *key,
+                             yaml_node_t *value)
+{
+    const struct section *s = arg;
+
+    return read_pair(r, s->scope, s->path, key, value);
+}
+
+static enum err read_section(struct config_reader *r, const struct config_scope *scope,
+                             yaml_node_t *node, const char *path)
+{
+    struct section s = {scope, path};
+
+    return config_yaml_each(r, node, section_pair, &s);
 }
 
 enum err config_yaml_mapping(struct config_reader *r, const struct config_scope *scope,
@@ -303,7 +315,7 @@ enum err config_yaml_mapping(struct config_reader *r, const struct config_scope 
 enum err config_yaml_pairs(struct config_reader *r, yaml_node_t *node, const char *path,
                            struct config_pair **ret, unsigned *ret_count)
 {
-    struct arena *a = &r->config->arena;
+    struct arena *a = r->arena;
 
     if (node->type != YAML_MAPPING_NODE)
         return config_fail(r, config_yaml_line(node), "%s: expected a section of names and values",
@@ -337,29 +349,59 @@ enum err config_yaml_pairs(struct config_reader *r, yaml_node_t *node, const cha
     return ERR_OK;
 }
 
+static int key_compare(const void *a, const void *b)
+{
+    const yaml_node_t *const *x = a, *const *y = b;
+    int order = slice_cmp(scalar_slice(*x), scalar_slice(*y));
+
+    return order != 0 ? order : (config_yaml_line(*x) > config_yaml_line(*y)) * 2 - 1;
+}
+
+/* The first of the keys that are there twice, by line. */
+static enum err check_keys(struct config_reader *r, const yaml_node_t **keys, size_t count)
+{
+    const yaml_node_t *twice = NULL, *first = NULL;
+
+    qsort(keys, count, sizeof *keys, key_compare);
+    for (size_t i = 1; i < count; i++) {
+        if (slice_eq(scalar_slice(keys[i - 1]), scalar_slice(keys[i])) &&
+            (twice == NULL || config_yaml_line(keys[i]) < config_yaml_line(twice))) {
+            twice = keys[i];
+            first = keys[i - 1];
+        }
+    }
+    if (twice == NULL)
+        return ERR_OK;
+    return config_fail(r, config_yaml_line(twice),
+                       "key " SLICE_FMT " is given twice (also on line %u)",
+                       (int)(twice->data.scalar.length > 80 ? 80 : twice->data.scalar.length),
+                       (const char *)twice->data.scalar.value, config_yaml_line(first));
+}
+
 static enum err check_mapping(struct config_reader *r, const yaml_node_t *node)
 {
     yaml_node_pair_t *from = node->data.mapping.pairs.start, *to = node->data.mapping.pairs.top;
+    const yaml_node_t *few[32], **keys = few;
+    size_t count = (size_t)(to - from);
+    enum err e = ERR_OK;
 
-    if (to - from > CONFIG_PAIRS_MAX)
+    if (count > CONFIG_PAIRS_MAX)
         return config_fail(r, config_yaml_line(node), "a section of more than %d keys",
                            (int)CONFIG_PAIRS_MAX);
-    for (yaml_node_pair_t *p = from; p < to; p++) {
-        const yaml_node_t *key = yaml_document_get_node(r->doc, p->key);
-
-        if (key->type != YAML_SCALAR_NODE)
-            return config_fail(r, config_yaml_line(key), "a key must be a single word");
-        for (yaml_node_pair_t *q = from; q < p; q++) {
-            const yaml_node_t *other = yaml_document_get_node(r->doc, q->key);
-
-            if (slice_eq(scalar_slice(key), scalar_slice(other)))
-                return config_fail(
-                    r, config_yaml_line(key), "key " SLICE_FMT " is given twice (also on line %u)",
-                    (int)(key->data.scalar.length > 80 ? 80 : key->data.scalar.length),
-                    (const char *)key->data.scalar.value, config_yaml_line(other));
-        }
+    if (count > sizeof few / sizeof few[0])
+        keys = malloc(count * sizeof *keys);
+    if (keys == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < count && e == ERR_OK; i++) {
+        keys[i] = yaml_document_get_node(r->doc, from[i].key);
+        if (keys[i]->type != YAML_SCALAR_NODE)
+            e = config_fail(r, config_yaml_line(keys[i]), "a key must be a single word");
     }
-    return ERR_OK;
+    if (e == ERR_OK)
+        e = check_keys(r, keys, count);
+    if (keys != few)
+        free(keys);
+    return e;
 }
 
 /* Over all nodes as they lie in the document: no recursion, so aliases and cycles do not matter. */
@@ -386,7 +428,8 @@ static enum err parse_fail(struct config_reader *r, const yaml_parser_t *parser)
                        parser->context != NULL ? parser->context : "");
 }
 
-enum err config_yaml_read(struct config_reader *r, struct slice yaml)
+enum err config_yaml_read(struct config_reader *r, const struct config_scope *scope,
+                          struct slice yaml)
 {
     yaml_parser_t parser;
     yaml_document_t doc, next;
@@ -404,12 +447,9 @@ enum err config_yaml_read(struct config_reader *r, struct slice yaml)
     r->doc = &doc;
     yaml_node_t *root = yaml_document_get_root_node(&doc);
     if (root != NULL) {
-        struct config_scope scope = {
-            .spec = &config_main_spec, .base = r->config, .seen = r->seen, .label = ""};
-
         e = check_document(r);
         if (e == ERR_OK)
-            e = config_yaml_mapping(r, &scope, root);
+            e = config_yaml_mapping(r, scope, root);
         if (e == ERR_OK && !yaml_parser_load(&parser, &next))
             e = parse_fail(r, &parser);
         else if (e == ERR_OK) {

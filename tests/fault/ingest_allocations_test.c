@@ -107,7 +107,7 @@ static void a_push_allocates_a_handful(void **state)
     unsigned long made = 0, spans = 0;
     (void)state;
 
-    config.max_bytes_per_trace = 0;
+    config.limits.max_bytes_per_trace = 0;
     start_core();
     EVENTUALLY(is_ready());
     alloc_fault_any_thread(true);

@@ -192,14 +192,15 @@ static void test_forward(void **state)
 
 static void take_tenant(void *arg)
 {
+    struct limits limits = {.rate_limit_bytes = 1000, .burst_size_bytes = 1000};
     struct tenants t;
     struct tenant *tenant = NULL;
 
     (void)arg;
-    tenants_init(&t, 1000, 1000, false, &clock_system);
+    tenants_init(&t, false, &clock_system);
     enum err e = tenants_get(&t, "tenant", &tenant, NULL);
     if (e == ERR_OK)
-        assert_int_equal(tenants_take(&t, tenant, 1, NULL), ERR_OK);
+        assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_OK);
     else
         assert_int_equal(e, ERR_NOMEM);
     tenants_release(&t);
@@ -211,7 +212,7 @@ static void test_tenants(void **state)
     stats_init();
     struct tenants t;
     struct tenant *tenant = NULL;
-    tenants_init(&t, 1000, 1000, false, &clock_system);
+    tenants_init(&t, false, &clock_system);
     assert_int_equal(tenants_get(&t, "tenant", &tenant, NULL),
                      ERR_OK); /* its metric cells are there from now on */
     tenants_release(&t);

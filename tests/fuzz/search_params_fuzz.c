@@ -17,6 +17,7 @@ static void told(enum err e, const struct err_detail *d)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct config config;
+    static const struct params_rules rules = {&config, &config.limits};
     static bool is_open;
     struct config_warning *warnings;
     struct err_detail d = {0};
@@ -36,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&a, NULL);
     switch (data[0] % 4) {
     case 0: {
-        enum err e = params_search(&a, &config, query, NOW_NS, &s, &d);
+        enum err e = params_search(&a, &rules, query, NOW_NS, &s, &d);
         told(e, &d);
         assert(e != ERR_OK || (s.limit > 0 && s.limit <= (uint64_t)config.search_max_limit));
         assert(e != ERR_OK || s.spss <= (uint64_t)config.search_max_spss);
@@ -45,9 +46,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     }
     case 1: told(params_trace_window(&a, query, &w, &d), &d); break;
-    case 2: told(params_tags(&a, &config, query, NOW_NS, &t, &d), &d); break;
+    case 2: told(params_tags(&a, &rules, query, NOW_NS, &t, &d), &d); break;
     default: {
-        enum err e = params_metrics(&a, query, NOW_NS, &m, &d);
+        enum err e = params_metrics(&a, &rules, query, NOW_NS, &m, &d);
         told(e, &d);
         assert(e != ERR_OK || (m.end_ns > m.start_ns && m.step_ns > 0));
         assert(e != ERR_OK || (m.end_ns - m.start_ns) / m.step_ns <= 10000);

@@ -61,6 +61,7 @@ static inline void advance(int64_t ns)
 }
 
 static struct config config;
+static struct overrides *overrides;
 static struct budget memory;
 static struct backend *backend;
 static struct core *core;
@@ -79,6 +80,7 @@ static inline void start_core(void)
 {
     struct err_detail d = {0};
     struct core_options o = {.config = &config,
+                             .overrides = overrides,
                              .clock = &test_clock,
                              .memory = &memory,
                              .instance_id = "ingester-0",
@@ -122,6 +124,7 @@ static inline int set_up(void **state)
         block_dir, wal_dir);
     if (config_parse("test.yml", slice_str(yaml), false, NULL, 0, &config, &warnings, &d) != ERR_OK)
         fail_msg("%s", d.text);
+    assert_int_equal(overrides_new(&config, &overrides, &d), ERR_OK);
     atomic_store(&test_wall, 1790000000LL * NS_PER_S);
     atomic_store(&test_mono, NS_PER_S);
     budget_init(&memory, 256 << 20, NULL);
@@ -139,6 +142,7 @@ static inline int tear_down(void **state)
     if (core != NULL)
         stop_core();
     backend->ops->free(backend);
+    overrides_free(overrides);
     config_release(&config);
     assert_int_equal(budget_used(&memory), 0);
     scratch_dir_remove(dir);

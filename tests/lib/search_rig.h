@@ -22,6 +22,7 @@ enum { WAIT_MS = 120000 };
 static size_t memory_bytes = 512 << 20;
 
 static struct config config;
+static struct overrides *overrides;
 static struct budget memory;
 static struct backend *backend;
 static struct core *core;
@@ -88,6 +89,7 @@ static inline void start_core(void)
     char text[256];
     struct err_detail d = {0};
     struct core_options o = {.config = &config,
+                             .overrides = overrides,
                              .clock = &clock_system,
                              .memory = &memory,
                              .instance_id = "ingester-0",
@@ -124,6 +126,7 @@ static inline void start(void **state, bool has_absent)
         tmpdir_path(state, "blocks"), tmpdir_path(state, "wal"));
     if (config_parse("test.yml", slice_str(yaml), false, NULL, 0, &config, &warnings, &d) != ERR_OK)
         fail_msg("%s", d.text);
+    assert_int_equal(overrides_new(&config, &overrides, &d), ERR_OK);
     budget_init(&memory, memory_bytes, NULL);
     arena_init(&arena, NULL);
     assert_int_equal(backend_local_new(tmpdir_path(state, "blocks"), &backend, &d), ERR_OK);
@@ -166,6 +169,7 @@ static inline int tear_down(void **state)
     stop_core();
     backend->ops->free(backend);
     arena_release(&arena);
+    overrides_free(overrides);
     config_release(&config);
     assert_int_equal(budget_used(&memory), 0);
     return tmpdir_teardown(state);
@@ -224,8 +228,7 @@ static inline struct search_ctx ctx_new(void)
                                .budget = &memory,
                                .tenant = "acme",
                                .deadline_mono_ns = clock_mono_ns(&clock_system) + 120 * NS_PER_S,
-                               .arena = &arena,
-                               .max_attribute_bytes = 2048};
+                               .arena = &arena};
 }
 
 #endif

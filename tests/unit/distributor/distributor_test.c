@@ -95,16 +95,17 @@ static int setup(void **state)
                                    .push_url = rpc_server_url(fx.push),
                                    .query_url = rpc_server_url(fx.push)};
     fx.urls[0] = rpc_server_url(fx.control);
-    fx.config = (struct config){.cluster = "test",
-                                .ingester_members = {fx.urls, 1},
-                                .rate_strategy = "local",
-                                .rate_limit_bytes = 1000000,
-                                .burst_size_bytes = 1000000,
-                                .distributor_request_timeout_ns = 2 * NS_PER_S,
-                                .distributor_first_attempt_timeout_ns = NS_PER_S,
-                                .retry_after_ns = NS_PER_S,
-                                .graceful_shutdown_timeout_ns = 5 * NS_PER_S,
-                                .generator_buffer_bytes = 1 << 20};
+    fx.config =
+        (struct config){.cluster = "test",
+                        .ingester_members = {fx.urls, 1},
+                        .rate_strategy = "local",
+                        .limits = {.rate_limit_bytes = 1000000, .burst_size_bytes = 1000000},
+                        .override_file = "",
+                        .distributor_request_timeout_ns = 2 * NS_PER_S,
+                        .distributor_first_attempt_timeout_ns = NS_PER_S,
+                        .retry_after_ns = NS_PER_S,
+                        .graceful_shutdown_timeout_ns = 5 * NS_PER_S,
+                        .generator_buffer_bytes = 1 << 20};
     fx.config.otlp_http = (struct config_listener){
         .is_on = true, .address = "127.0.0.1", .port = free_port(), .max_recv_msg_bytes = 1 << 20};
     fx.app = (struct app){.config = &fx.config,
@@ -114,6 +115,7 @@ static int setup(void **state)
                           .instance_id = "distributor-0",
                           .boot_id = "1123456789abcdef0123456789abcdef",
                           .role = "distributor"};
+    assert_int_equal(overrides_new(&fx.config, &fx.app.overrides, NULL), ERR_OK);
     budget_init(&fx.app.memory, 256u << 20, NULL);
     return 0;
 }
@@ -123,6 +125,7 @@ static int teardown(void **state)
     (void)state;
     rpc_server_free(fx.push);
     rpc_server_free(fx.control);
+    overrides_free(fx.app.overrides);
     for (unsigned i = 0; i < LOOPS; i++)
         loop_free(fx.loops[i]);
     assert_int_equal(budget_used(&fx.app.memory), 0);
@@ -307,7 +310,7 @@ static void test_generators_that_are_not_there_do_not_hold_up(void **state)
     (void)state;
     static const char *nobody[] = {"tcp://127.0.0.1:1"};
     fx.processors[0] = "span-metrics";
-    fx.config.generator_processors = (struct config_list){fx.processors, 1};
+    fx.config.limits.processors = (struct config_list){fx.processors, 1};
     fx.config.generator_members = (struct config_list){nobody, 1};
     void *room = start();
     wait_ready(room);

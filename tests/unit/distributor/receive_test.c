@@ -133,6 +133,8 @@ static struct http_server *serve(http_handler *handler, size_t body_max)
 
 static int setup(void **state)
 {
+    static const char *processors[] = {"span-metrics"};
+    struct overrides *overrides = NULL;
     (void)state;
     memset(&fx, 0, sizeof fx);
     stats_init();
@@ -140,15 +142,21 @@ static int setup(void **state)
     fx.config.distributor_request_timeout_ns = 5 * NS_PER_S;
     fx.config.distributor_first_attempt_timeout_ns = NS_PER_S;
     fx.config.retry_after_ns = 5 * NS_PER_S;
-    fx.config.max_bytes_per_trace = 5000000;
+    fx.config.limits = (struct limits){.max_bytes_per_trace = 5000000,
+                                       .rate_limit_bytes = 1000000000,
+                                       .burst_size_bytes = 1000000000,
+                                       .processors = {processors, 1}};
+    fx.config.override_file = "";
+    assert_int_equal(overrides_new(&fx.config, &overrides, NULL), ERR_OK);
     fx.config.otlp_grpc.max_recv_msg_bytes = BODY_MAX;
     for (unsigned i = 0; i < LOOPS; i++)
         assert_int_equal(loop_new("test", &fx.loops[i]), ERR_OK);
     budget_init(&fx.budget, 512u << 20, NULL);
-    tenants_init(&fx.tenants, 1000000000, 1000000000, false, &clock_system);
+    tenants_init(&fx.tenants, false, &clock_system);
     assert_int_equal(workers_new("test-work", 1, 8, &fx.workers), ERR_OK);
     fx.shared = (struct receive_shared){
         .config = &fx.config,
+        .overrides = overrides,
         .clock = &clock_system,
         .loops = fx.loops,
         .loop_count = LOOPS,
@@ -178,6 +186,7 @@ static int teardown(void **state)
         loop_free(fx.loops[i]);
     forward_free(fx.shared.forward);
     tenants_release(&fx.tenants);
+    overrides_free(fx.shared.overrides);
     assert_int_equal(budget_used(&fx.budget), 0);
     return 0;
 }
@@ -502,7 +511,7 @@ static void test_over_the_rate_is_429(void **state)
     (void)state;
     struct response r;
     char got[1024];
-    fx.tenants.rate_bytes = 0;
+    fx.config.limits.rate_limit_bytes = 0;
     post_http(json_type, slice_str(json_one), &r);
     assert_int_equal(r.status, 429);
     assert_string_equal(header_of(&r, "retry-after", got), "5");
@@ -510,8 +519,8 @@ static void test_over_the_rate_is_429(void **state)
         r.body.ptr,
         "{\"code\":8,\"message\":\"RATE_LIMITED: ingestion rate limit (local: 0 bytes/s", 73);
     buf_release(&r.body);
-    fx.tenants.rate_bytes = 10;
-    fx.tenants.burst_bytes = 10;
+    fx.config.limits.rate_limit_bytes = 10;
+    fx.config.limits.burst_size_bytes = 10;
     post_http(json_type, slice_str(json_one), &r);
     assert_int_equal(r.status, 429);
     assert_string_equal(header_of(&r, "retry-after", got), ""); /* it never fits */
@@ -694,7 +703,7 @@ static void test_grpc_retry_info(void **state)
         header_of(&r, "grpc-status-details-bin", got),
         "CA4SHG5vIGluZ2VzdGVyIHRha2VzIHdyaXRlcyBub3caMAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIECgIIBQ");
     buf_release(&r.body);
-    fx.tenants.rate_bytes = 0;
+    fx.config.limits.rate_limit_bytes = 0;
     post_grpc(EXPORT, grpc_type, 0, buf_slice(&pb), &r);
     assert_string_equal(header_of(&r, "grpc-status", got), "8");
     assert_string_not_equal(header_of(&r, "grpc-status-details-bin", got), "");

@@ -3,13 +3,15 @@
 #include "tests/lib/test.h"
 
 static struct fake_clock fake;
+static struct limits limits;
 
 static struct tenant *start(struct tenants *t, uint64_t rate, uint64_t burst)
 {
     struct tenant *tenant = NULL;
     stats_init();
     fake_clock_init(&fake, 0);
-    tenants_init(t, rate, burst, false, &fake.clock);
+    limits = (struct limits){.rate_limit_bytes = rate, .burst_size_bytes = burst};
+    tenants_init(t, false, &fake.clock);
     assert_int_equal(tenants_get(t, "single-tenant", &tenant, NULL), ERR_OK);
     return tenant;
 }
@@ -20,18 +22,18 @@ static void test_the_bucket_fills_at_its_rate(void **state)
     struct tenants t;
     struct err_detail detail = {0};
     struct tenant *tenant = start(&t, 1000, 3000);
-    assert_int_equal(tenants_take(&t, tenant, 3000, NULL), ERR_OK);
-    assert_int_equal(tenants_take(&t, tenant, 1, &detail), ERR_LIMIT);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 3000, NULL), ERR_OK);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, &detail), ERR_LIMIT);
     assert_string_equal(
         detail.text,
         "RATE_LIMITED: ingestion rate limit (local: 1000 bytes/s, global: 0 bytes/s, burst: 3000 bytes) exceeded "
         "while adding 1 bytes for user single-tenant. consider increasing the limit or reducing ingestion rate.");
     fake_clock_advance(&fake, NS_PER_S / 2);
-    assert_int_equal(tenants_take(&t, tenant, 501, NULL), ERR_LIMIT);
-    assert_int_equal(tenants_take(&t, tenant, 500, NULL), ERR_OK);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 501, NULL), ERR_LIMIT);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 500, NULL), ERR_OK);
     fake_clock_advance(&fake, 100 * NS_PER_S); /* never over the burst */
-    assert_int_equal(tenants_take(&t, tenant, 3000, NULL), ERR_OK);
-    assert_int_equal(tenants_take(&t, tenant, 1, NULL), ERR_LIMIT);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 3000, NULL), ERR_OK);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_LIMIT);
     tenants_release(&t);
 }
 
@@ -41,13 +43,13 @@ static void test_a_batch_over_the_burst_never_fits(void **state)
     struct tenants t;
     struct err_detail detail = {0};
     struct tenant *tenant = start(&t, 1000, 3000);
-    assert_int_equal(tenants_take(&t, tenant, 3001, &detail), ERR_TOO_LARGE);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 3001, &detail), ERR_TOO_LARGE);
     assert_string_equal(
         detail.text,
         "RATE_LIMITED: batch size (3001 bytes) exceeds ingestion limit (local: 1000 bytes/s, global: 0 bytes/s, "
         "burst: 3000 bytes) while adding 3001 bytes for user single-tenant. consider reducing batch size or "
         "increasing rate limit.");
-    assert_int_equal(tenants_take(&t, tenant, 3000, NULL), ERR_OK); /* nothing was taken */
+    assert_int_equal(tenants_take(&t, tenant, &limits, 3000, NULL), ERR_OK); /* nothing was taken */
     tenants_release(&t);
 }
 
@@ -56,9 +58,30 @@ static void test_a_rate_of_zero_blocks(void **state)
     (void)state;
     struct tenants t;
     struct tenant *tenant = start(&t, 0, 3000);
-    assert_int_equal(tenants_take(&t, tenant, 1, NULL), ERR_LIMIT);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_LIMIT);
     fake_clock_advance(&fake, 1000 * NS_PER_S);
-    assert_int_equal(tenants_take(&t, tenant, 1, NULL), ERR_LIMIT);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_LIMIT);
+    tenants_release(&t);
+}
+
+/* Limits that come while the tenant is there: what is in the bucket stays, up to the burst. */
+static void test_limits_change(void **state)
+{
+    (void)state;
+    struct tenants t;
+    struct tenant *tenant = start(&t, 1000, 3000);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1000, NULL), ERR_OK);
+    limits.burst_size_bytes = 500;
+    assert_int_equal(tenants_take(&t, tenant, &limits, 501, NULL), ERR_TOO_LARGE);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 500, NULL), ERR_OK);
+    limits = (struct limits){.rate_limit_bytes = 10, .burst_size_bytes = 9000};
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_LIMIT);
+    fake_clock_advance(&fake, 2 * NS_PER_S);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 20, NULL), ERR_OK);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_LIMIT);
+    limits.rate_limit_bytes = 0;
+    fake_clock_advance(&fake, 2 * NS_PER_S);
+    assert_int_equal(tenants_take(&t, tenant, &limits, 1, NULL), ERR_LIMIT);
     tenants_release(&t);
 }
 
@@ -70,9 +93,9 @@ static void test_tenants_do_not_share(void **state)
     assert_int_equal(tenants_get(&t, "b", &b, NULL), ERR_OK);
     assert_int_equal(tenants_get(&t, "single-tenant", &again, NULL), ERR_OK);
     assert_ptr_equal(a, again);
-    assert_int_equal(tenants_take(&t, a, 3000, NULL), ERR_OK);
-    assert_int_equal(tenants_take(&t, a, 1, NULL), ERR_LIMIT);
-    assert_int_equal(tenants_take(&t, b, 3000, NULL), ERR_OK);
+    assert_int_equal(tenants_take(&t, a, &limits, 3000, NULL), ERR_OK);
+    assert_int_equal(tenants_take(&t, a, &limits, 1, NULL), ERR_LIMIT);
+    assert_int_equal(tenants_take(&t, b, &limits, 3000, NULL), ERR_OK);
     tenants_release(&t);
 }
 
@@ -99,6 +122,7 @@ int main(void)
         cmocka_unit_test(test_the_bucket_fills_at_its_rate),
         cmocka_unit_test(test_a_batch_over_the_burst_never_fits),
         cmocka_unit_test(test_a_rate_of_zero_blocks),
+        cmocka_unit_test(test_limits_change),
         cmocka_unit_test(test_tenants_do_not_share),
         cmocka_unit_test(test_their_number_is_limited),
     };

@@ -607,6 +607,7 @@ static void a_store_that_refuses_stops_a_start(void **state)
         struct core *refused = NULL;
         struct err_detail d = {0};
         struct core_options o = {.config = &config,
+                                 .overrides = overrides,
                                  .clock = &test_clock,
                                  .memory = &memory,
                                  .instance_id = "ingester-0",
@@ -673,6 +674,7 @@ static void the_folder_has_one_owner(void **state)
     struct core *second = NULL;
     struct err_detail d = {0};
     struct core_options o = {.config = &config,
+                             .overrides = overrides,
                              .clock = &test_clock,
                              .memory = &memory,
                              .instance_id = "ingester-1",

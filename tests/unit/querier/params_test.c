@@ -7,6 +7,7 @@
 #define NOW_NS (NOW_S * NS_PER_S)
 
 static struct config config;
+static const struct params_rules rules = {&config, &config.limits};
 static struct arena arena;
 
 static int set_up(void **state)
@@ -48,10 +49,10 @@ static void check(enum route route, const struct row *rows, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct err_detail d = {0};
         struct slice q = slice_str(rows[i].query);
-        enum err e = route == SEARCH  ? params_search(&arena, &config, q, NOW_NS, &u.search, &d)
+        enum err e = route == SEARCH  ? params_search(&arena, &rules, q, NOW_NS, &u.search, &d)
                      : route == TRACE ? params_trace_window(&arena, q, &u.window, &d)
-                     : route == TAGS  ? params_tags(&arena, &config, q, NOW_NS, &u.tags, &d)
-                                      : params_metrics(&arena, q, NOW_NS, &u.metrics, &d);
+                     : route == TAGS  ? params_tags(&arena, &rules, q, NOW_NS, &u.tags, &d)
+                                      : params_metrics(&arena, &rules, q, NOW_NS, &u.metrics, &d);
         if (e != (rows[i].want == NULL ? ERR_OK : ERR_INVALID) ||
             (rows[i].want != NULL && strcmp(d.text, rows[i].want) != 0))
             fail_msg("%s: %s: %s", rows[i].query, err_name(e), d.text);
@@ -121,7 +122,7 @@ static void test_search_values(void **state)
     struct params_search p;
 
     (void)state;
-    assert_int_equal(params_search(&arena, &config, SLICE_NONE, NOW_NS, &p, NULL), ERR_OK);
+    assert_int_equal(params_search(&arena, &rules, SLICE_NONE, NOW_NS, &p, NULL), ERR_OK);
     assert_false(p.window.is_given);
     assert_int_equal(p.window.end_ns, NOW_NS - config.query_end_cutoff_ns);
     assert_int_equal(p.window.end_ns - p.window.start_ns, 900 * NS_PER_S);
@@ -129,7 +130,7 @@ static void test_search_values(void **state)
     assert_int_equal(p.spss, 3);
     assert_null(p.q.ptr);
     assert_int_equal(
-        params_search(&arena, &config,
+        params_search(&arena, &rules,
                       SLICE_LIT(W "tags=service.name%3Dweb+name%3D%22GET+%5C%22%2Fx%5C%22%22+flag"
                                   "&minDuration=200ms&maxDuration=1m&limit=7&spss=0"),
                       NOW_NS, &p, NULL),
@@ -146,14 +147,14 @@ static void test_search_values(void **state)
     assert_int_equal(p.max_duration_ns, 60 * NS_PER_S);
     assert_int_equal(p.limit, 7);
     assert_int_equal(p.spss, 3);
-    assert_int_equal(params_search(&arena, &config, SLICE_LIT("q=%7B%7D&minDuration=1s&since=5m"),
+    assert_int_equal(params_search(&arena, &rules, SLICE_LIT("q=%7B%7D&minDuration=1s&since=5m"),
                                    NOW_NS, &p, NULL),
                      ERR_OK);
     assert_true(slice_eq_str(p.q, "{}"));
     assert_int_equal(p.min_duration_ns, 0); /* of tag searches only */
     assert_int_equal(p.window.end_ns - p.window.start_ns, 300 * NS_PER_S);
     assert_int_equal(
-        params_search(&arena, &config, SLICE_LIT(W "minDuration=-1s"), NOW_NS, &p, NULL), ERR_OK);
+        params_search(&arena, &rules, SLICE_LIT(W "minDuration=-1s"), NOW_NS, &p, NULL), ERR_OK);
     assert_true(p.min_duration_ns == UINT64_MAX); /* nothing is that long */
 }
 
@@ -165,13 +166,13 @@ static void test_a_window_that_begins_in_the_cutoff(void **state)
 
     (void)state;
     config.query_end_cutoff_ns = 30 * NS_PER_S;
-    enum err e = params_search(&arena, &config, SLICE_LIT("start=1795391340&end=1795391400"),
-                               NOW_NS, &p, &d);
+    enum err e =
+        params_search(&arena, &rules, SLICE_LIT("start=1795391340&end=1795391400"), NOW_NS, &p, &d);
     if (e != ERR_OK)
         fail_msg("%s", d.text);
     assert_int_equal(p.window.end_ns, (NOW_S - 30) * NS_PER_S);
     assert_int_equal(
-        params_search(&arena, &config, SLICE_LIT("start=1&end=2000000000"), NOW_NS, &p, &d),
+        params_search(&arena, &rules, SLICE_LIT("start=1&end=2000000000"), NOW_NS, &p, &d),
         ERR_INVALID);
     assert_string_equal(
         d.text,
@@ -220,7 +221,7 @@ static void test_tags(void **state)
 
     (void)state;
     CHECK(TAGS, rows);
-    assert_int_equal(params_tags(&arena, &config, SLICE_LIT(W "limit=5&scope=resource&q=%7B%7D"),
+    assert_int_equal(params_tags(&arena, &rules, SLICE_LIT(W "limit=5&scope=resource&q=%7B%7D"),
                                  NOW_NS, &p, NULL),
                      ERR_OK);
     assert_int_equal(p.limit, 5);
@@ -248,7 +249,7 @@ static void test_metrics(void **state)
     (void)state;
     CHECK(METRICS, rows);
     assert_int_equal(
-        params_metrics(&arena,
+        params_metrics(&arena, &rules,
                        SLICE_LIT("start=2026-11-22T23:15:00.25Z&end=2026-11-22T23:30:00Z&query=x"),
                        NOW_NS, &p, NULL),
         ERR_OK);

@@ -136,8 +136,8 @@ static void test_seed(void **state)
     assert_int_equal(c->service_graphs_dimensions.count, 2);
     assert_int_equal(c->span_metrics_dimensions.count, 8);
     assert_string_equal(c->span_metrics_dimensions.items[4], "status.code");
-    assert_int_equal(c->generator_processors.count, 2);
-    assert_string_equal(c->generator_processors.items[1], "span-metrics");
+    assert_int_equal(c->limits.processors.count, 2);
+    assert_string_equal(c->limits.processors.items[1], "span-metrics");
     config_release(&p.config);
 }
 
@@ -157,7 +157,7 @@ static void test_defaults(void **state)
     assert_true(p.config.span_metrics_buckets.items[0] == 0.002);
     assert_int_equal(p.config.ingester_members.count, 1);
     assert_int_equal(p.config.max_block_bytes, 500u << 20);
-    assert_int_equal(p.config.generator_processors.count, 0);
+    assert_int_equal(p.config.limits.processors.count, 0);
     config_release(&p.config);
 }
 
@@ -320,9 +320,9 @@ static void test_hostile_yaml(void **state)
                  "t.yml:2: server.http_listen_port: expected a single value, got a section");
     expect_error("server: {http_tls_config: &b {b: *b}}\n", 1,
                  "t.yml:1: server.http_tls_config is not supported yet");
-    for (unsigned i = 0; i < 3000; i++)
+    for (unsigned i = 0; i < 12000; i++)
         len += (size_t)snprintf(many + len, sizeof many - len, "k%u: 1\n", i);
-    expect_error(many, 1, "t.yml:1: a section of more than 1000 keys");
+    expect_error(many, 1, "t.yml:1: a section of more than 10000 keys");
     memset(deep, '[', sizeof deep - 1);
     struct parsed p = parse(deep);
     assert_int_equal(p.err, ERR_INVALID);
@@ -338,8 +338,8 @@ static void test_ignored(void **state)
         "ingester:\n  lifecycler:\n    ring:\n      replication_factor: 1\n      kvstore: {store: memberlist}\n",
         "t.yml:5: ingester.lifecycler.ring.kvstore has no meaning here and is ignored");
     expect_warning(
-        "overrides:\n  per_tenant_override_config: /conf/o.yaml\n",
-        "t.yml:2: overrides.per_tenant_override_config is not supported yet and is ignored");
+        "overrides:\n  user_configurable_overrides: {enabled: true}\n",
+        "t.yml:2: overrides.user_configurable_overrides is not supported yet and is ignored");
     expect_warning(
         "overrides:\n  metrics_generator_processors: [local-blocks, span-metrics]\n",
         "t.yml:2: processor local-blocks has no meaning here and is ignored; the ingester answers for recent data");
@@ -390,15 +390,15 @@ static void test_overrides_flat(void **state)
         "  metrics_generator_processor_span_metrics_intrinsic_dimensions: {service: true}\n"
         "metrics_generator:\n  registry: {collection_interval: 15s}\n  processor: {span_metrics: {dimensions: [x, y]}}\n");
     expect_ok(&p);
-    assert_int_equal(p.config.rate_limit_bytes, 20000000);
-    assert_int_equal(p.config.burst_size_bytes, 30000000);
-    assert_int_equal(p.config.max_bytes_per_trace, 0);
-    assert_int_equal(p.config.retention_ns, 24 * 3600 * NS_PER_S);
-    assert_int_equal(p.config.max_active_series, 5);
+    assert_int_equal(p.config.limits.rate_limit_bytes, 20000000);
+    assert_int_equal(p.config.limits.burst_size_bytes, 30000000);
+    assert_int_equal(p.config.limits.max_bytes_per_trace, 0);
+    assert_int_equal(p.config.limits.block_retention_ns, 24 * 3600 * NS_PER_S);
+    assert_int_equal(p.config.limits.max_active_series, 5);
     assert_int_equal(p.config.collection_interval_ns, 30 * NS_PER_S);
-    assert_int_equal(p.config.span_metrics_dimensions.count, 1);
-    assert_string_equal(p.config.span_metrics_dimensions.items[0], "a.b");
-    assert_int_equal(p.config.max_attribute_bytes, 2048);
+    assert_int_equal(p.config.limits.span_metrics_dimensions.count, 1);
+    assert_string_equal(p.config.limits.span_metrics_dimensions.items[0], "a.b");
+    assert_int_equal(p.config.limits.max_attribute_bytes, 2048);
     config_release(&p.config);
 }
 
@@ -412,14 +412,14 @@ static void test_overrides_scoped(void **state)
         "      processor: {service_graphs: {dimensions: [a], histogram_buckets: [0.5, 1e0]}}\n"
         "      disable_collection: true\n      trace_id_label_name: trace_id\n      collection_interval: 0s\n");
     expect_ok(&p);
-    assert_int_equal(p.config.rate_limit_bytes, 20000000);
+    assert_int_equal(p.config.limits.rate_limit_bytes, 20000000);
     assert_string_equal(p.config.rate_strategy, "global");
-    assert_int_equal(p.config.max_attribute_bytes, 9);
-    assert_string_equal(p.config.generator_processors.items[0], "span-metrics");
-    assert_int_equal(p.config.service_graphs_dimensions.count, 1);
-    assert_int_equal(p.config.service_graphs_buckets.count, 2);
-    assert_true(p.config.disable_collection);
-    assert_string_equal(p.config.trace_id_label_name, "trace_id");
+    assert_int_equal(p.config.limits.max_attribute_bytes, 9);
+    assert_string_equal(p.config.limits.processors.items[0], "span-metrics");
+    assert_int_equal(p.config.limits.service_graphs_dimensions.count, 1);
+    assert_int_equal(p.config.limits.service_graphs_buckets.count, 2);
+    assert_true(p.config.limits.disable_collection);
+    assert_string_equal(p.config.limits.trace_id_label_name, "trace_id");
     assert_int_equal(p.config.collection_interval_ns, 15 * NS_PER_S);
     config_release(&p.config);
 }
@@ -431,6 +431,8 @@ static void test_retention(void **state)
         "storage: {trace: {block: {retention: 1h}}}\ncompactor: {compaction: {block_retention: 2h}}\n");
     expect_ok(&p);
     assert_int_equal(p.config.retention_ns, 2 * 3600 * NS_PER_S);
+    assert_int_equal(p.config.limits.block_retention_ns, 2 * 3600 * NS_PER_S);
+    assert_int_equal(p.config.defaults.block_retention_ns, 0);
     assert_int_equal(warning_count(&p), 1);
     assert_string_equal(
         p.warnings->text,
@@ -442,7 +444,7 @@ static void test_retention(void **state)
     config_release(&p.config);
     p = parse("storage: {trace: {block: {retention: 14d}}}\noverrides: {block_retention: 3h}\n");
     expect_ok(&p);
-    assert_int_equal(p.config.retention_ns, 3 * 3600 * NS_PER_S);
+    assert_int_equal(p.config.limits.block_retention_ns, 3 * 3600 * NS_PER_S);
     config_release(&p.config);
 }
 
@@ -550,7 +552,7 @@ static void test_flags(void **state)
     assert_int_equal(p.config.generator_members.count, 0);
     assert_true(p.config.multitenancy_enabled);
     assert_string_equal(p.config.log_level, "debug");
-    assert_int_equal(p.config.rate_limit_bytes, 7);
+    assert_int_equal(p.config.limits.rate_limit_bytes, 7);
     assert_string_equal(p.config.wal_path, "/w");
     assert_int_equal(warning_count(&p), 1);
     assert_string_equal(p.warnings->text,
