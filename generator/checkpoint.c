@@ -96,10 +96,12 @@ static enum err set_load(struct series_set *s, struct slice bytes)
     if (!is_same)
         return reader_failed(&r) ? ERR_CORRUPT
                                  : ERR_OK; /* other buckets now: the series start anew */
-    uint32_t count = reader_le32(&r);
+    uint32_t count = reader_le32(&r), count_max = s->count_max;
     enum err e = ERR_OK;
+    s->count_max = 0; /* those that are there stay; a lower limit is for new ones */
     for (uint32_t i = 0; i < count && e == ERR_OK; i++)
         e = entity_load(&r, s);
+    s->count_max = count_max;
     return e;
 }
 
@@ -207,4 +209,30 @@ enum err checkpoint_load(const char *path, uint64_t *ret_lsn, checkpoint_tenant_
         *ret_lsn = lsn;
     buf_release(&file);
     return e;
+}
+
+enum err checkpoint_save_tenant(struct tenant *t, struct buf *out)
+{
+    struct buf section;
+
+    buf_init(&section, FILE_BYTES_MAX);
+    enum err e = tenant_save(t, out, &section);
+    buf_release(&section);
+    return e;
+}
+
+static enum err this_tenant(void *arg, const char *name, struct tenant **ret)
+{
+    struct tenant *t = arg;
+
+    assert(strcmp(t->name, name) == 0);
+    *ret = t;
+    return ERR_OK;
+}
+
+enum err checkpoint_load_tenant(struct tenant *t, struct slice saved)
+{
+    struct reader r = reader_of(saved);
+
+    return tenant_load(&r, this_tenant, t);
 }

@@ -21,4 +21,8 @@ MUST_CHECK enum err checkpoint_load(const char *path, uint64_t *ret_lsn,
                                     checkpoint_tenant_fn *tenant, void *arg,
                                     struct batches *batches);
 
+/* One tenant's part of a checkpoint, and taken over by an empty tenant: what has no place there (a processor, other buckets) is left out. */
+MUST_CHECK enum err checkpoint_save_tenant(struct tenant *t, struct buf *out);
+MUST_CHECK enum err checkpoint_load_tenant(struct tenant *t, struct slice saved);
+
 #endif

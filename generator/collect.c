@@ -100,7 +100,7 @@ static void exemplar_write(const struct collect *c, struct buf *out,
 
     trace_id_to_hex_short(e->trace_id, hex);
     size_t mark = pb_begin(out, 3);
-    label_write(out, slice_str(c->tenant->config->limits.trace_id_label_name), slice_str(hex));
+    label_write(out, slice_str(c->tenant->limits.trace_id_label_name), slice_str(hex));
     pb_double(out, 2, e->value);
     pb_varint(out, 3, (uint64_t)c->now_ms);
     pb_end(out, mark);

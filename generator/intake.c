@@ -95,7 +95,9 @@ static enum err tenant_get(void *arg, const char *name, struct tenant **ret)
         }
     }
     struct tenant *t;
-    enum err e = tenant_new(in->config, name, &in->budget, &t);
+    struct overrides_hold h = overrides_get(in->o.app->overrides, slice_str(name));
+    enum err e = tenant_new(in->config, h.limits, name, &in->budget, &t);
+    overrides_put(&h);
     if (e != ERR_OK)
         return e;
     t->next = in->tenants;
@@ -318,7 +320,7 @@ static void tenant_round(struct intake *in, struct tenant *t, int64_t now_ns)
 {
     if (t->has_graph && service_graph_expire(&t->graph, now_ns) != ERR_OK)
         metric_inc(in->collection_errors);
-    if (in->o.queue_count != 0 && !in->config->limits.disable_collection)
+    if (in->o.queue_count != 0 && !t->limits.disable_collection)
         tenant_collect(in, t, now_ns);
     if (t->has_spans)
         series_expire(&t->spans.series, now_ns - in->config->stale_duration_ns);
@@ -424,6 +426,44 @@ static void collect_all(struct intake *in)
     collected_save(in, lsn, begun_ns);
 }
 
+/* Puts another tenant in the place of one, made by these limits; it takes over what has a place in it. */
+static enum err tenant_replace(struct intake *in, struct tenant **at, const struct limits *limits)
+{
+    struct tenant *old = *at, *t;
+    struct buf saved;
+
+    buf_init(&saved, FILE_BYTES_MAX);
+    enum err e = checkpoint_save_tenant(old, &saved);
+    if (e == ERR_OK)
+        e = tenant_new(in->config, limits, old->name, &in->budget, &t);
+    if (e == ERR_OK) {
+        t->next = old->next;
+        *at = t;
+        tenant_free(old); /* first: there may be no memory for both */
+        e = checkpoint_load_tenant(t, buf_slice(&saved));
+        log_info("generator_limits_changed", LOG_STR("tenant", t->name), LOG_ERR(e));
+    }
+    buf_release(&saved);
+    return e;
+}
+
+/* Tenants whose limits have changed.  What they have is written first: a processor that goes takes along nothing that was not. */
+static void tenants_refresh(struct intake *in)
+{
+    for (struct tenant **at = &in->tenants; *at != NULL; at = &(*at)->next) {
+        struct overrides_hold h = overrides_get(in->o.app->overrides, slice_str((*at)->name));
+
+        if (!config_limits_equal_generator(&(*at)->limits, h.limits)) {
+            tenant_round(in, *at, clock_wall_ns(in->o.app->clock));
+            enum err e = tenant_replace(in, at, h.limits);
+            if (e != ERR_OK)
+                collection_failed(in, *at, e);
+            in->next_checkpoint_ns = 0; /* now: after a kill it is as it is now */
+        }
+        overrides_put(&h);
+    }
+}
+
 /* Twice, so that series which are new now have their zero and their value. */
 static void collect_last(struct intake *in)
 {
@@ -469,6 +509,7 @@ static void intake_run(void *arg)
         pushes_run(in, queue_pop_all(&in->queue, left < 0 ? 0 : left < NS_PER_S ? left : NS_PER_S));
         if (clock_mono_ns(clock) >= in->next_collect_ns) {
             collect_all(in);
+            tenants_refresh(in);
             in->next_collect_ns += in->config->collection_interval_ns;
             if (in->next_collect_ns < clock_mono_ns(clock)) /* late: not several at once */
                 in->next_collect_ns = clock_mono_ns(clock) + in->config->collection_interval_ns;

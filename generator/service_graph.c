@@ -54,7 +54,7 @@ static enum err list_want(struct attributes *wanted, const struct config_list *l
     return ERR_OK;
 }
 
-static enum err wants_make(struct service_graph *g, const struct config *c,
+static enum err wants_make(struct service_graph *g, const struct config *c, const struct limits *l,
                            struct attributes *wanted)
 {
     enum err e = attributes_want(wanted, "service.name", &g->service);
@@ -68,16 +68,16 @@ static enum err wants_make(struct service_graph *g, const struct config *c,
     if (e == ERR_OK)
         e = attributes_want(wanted, "network.peer.port", &g->network_port);
     if (e == ERR_OK)
-        e = list_want(wanted, &c->limits.peer_attributes, g->peers, 16, &g->peer_count);
+        e = list_want(wanted, &l->peer_attributes, g->peers, 16, &g->peer_count);
     if (e == ERR_OK)
         e = list_want(wanted, &c->database_name_attributes, g->databases, 16, &g->database_count);
     if (e == ERR_OK)
-        e = list_want(wanted, &c->limits.service_graphs_dimensions, g->dimensions, 32,
+        e = list_want(wanted, &l->service_graphs_dimensions, g->dimensions, 32,
                       &g->dimension_count);
     return e;
 }
 
-static enum err plan_make(struct service_graph *g, const struct config *c)
+static enum err plan_make(struct service_graph *g, const struct limits *l)
 {
     enum err e = labels_plan_fixed(&g->plan, "client", VALUE_CLIENT);
 
@@ -86,8 +86,8 @@ static enum err plan_make(struct service_graph *g, const struct config *c)
     if (e == ERR_OK)
         e = labels_plan_fixed(&g->plan, "connection_type", VALUE_CONNECTION);
     for (unsigned i = 0; i < g->dimension_count && e == ERR_OK; i++) {
-        const char *name = c->limits.service_graphs_dimensions.items[i];
-        if (c->limits.enable_client_server_prefix) {
+        const char *name = l->service_graphs_dimensions.items[i];
+        if (l->enable_client_server_prefix) {
             e = labels_plan_attribute(&g->plan, "client_", name, VALUE_DIMENSIONS + i, false);
             if (e == ERR_OK)
                 e = labels_plan_attribute(&g->plan, "server_", name,
@@ -100,10 +100,11 @@ static enum err plan_make(struct service_graph *g, const struct config *c)
     return e;
 }
 
-enum err service_graph_init(struct service_graph *g, const struct config *c,
+enum err service_graph_init(struct service_graph *g, const struct config *c, const struct limits *l,
                             struct attributes *wanted, struct arena *a, struct budget *budget)
 {
-    *g = (struct service_graph){.config = c, .budget = budget, .table_size = TABLE_SIZE_MIN};
+    *g = (struct service_graph){
+        .config = c, .limits = l, .budget = budget, .table_size = TABLE_SIZE_MIN};
     buf_init(&g->labels, LABELS_BYTES_MAX);
     labels_plan_init(&g->plan, a, (uint32_t)c->max_label_name_length,
                      (uint32_t)c->max_label_value_length);
@@ -112,13 +113,12 @@ enum err service_graph_init(struct service_graph *g, const struct config *c,
     g->table = calloc(g->table_size, sizeof(struct service_edge *));
     if (g->table == NULL)
         return ERR_NOMEM;
-    enum err e = wants_make(g, c, wanted);
+    enum err e = wants_make(g, c, l, wanted);
     if (e == ERR_OK)
-        e = plan_make(g, c);
+        e = plan_make(g, l);
     if (e == ERR_OK)
-        e = series_init(&g->series, SERIES_EDGE, c->limits.service_graphs_buckets.items,
-                        c->limits.service_graphs_buckets.count,
-                        (uint32_t)c->limits.max_active_series, budget);
+        e = series_init(&g->series, SERIES_EDGE, l->service_graphs_buckets.items,
+                        l->service_graphs_buckets.count, (uint32_t)l->max_active_series, budget);
     return e;
 }
 
@@ -232,7 +232,7 @@ static enum err edge_count(struct service_graph *g, const struct service_edge *e
         struct slice client = texts[TEXT_DIMENSIONS + i], server = texts[TEXT_DIMENSIONS + n + i];
         /* Without prefixes a dimension is the server's if it has one. */
         values[VALUE_DIMENSIONS + i] =
-            !g->config->limits.enable_client_server_prefix && server.len != 0 ? server : client;
+            !g->limits->enable_client_server_prefix && server.len != 0 ? server : client;
         values[VALUE_DIMENSIONS + n + i] = server;
     }
     buf_reset(&g->labels);

@@ -21,6 +21,7 @@ struct service_graph {
     struct series_set series;
     struct labels_plan plan;
     const struct config *config;
+    const struct limits *limits;
     struct budget *budget;
     struct service_edge **table; /* by (trace id, span id) */
     uint32_t table_size, count;
@@ -32,8 +33,8 @@ struct service_graph {
 };
 
 MUST_CHECK enum err service_graph_init(struct service_graph *g, const struct config *c,
-                                       struct attributes *wanted, struct arena *a,
-                                       struct budget *budget);
+                                       const struct limits *l, struct attributes *wanted,
+                                       struct arena *a, struct budget *budget);
 void service_graph_release(struct service_graph *g);
 /* Errors: ERR_FORMAT, ERR_NOMEM; a span over max_items is counted and no error. */
 MUST_CHECK enum err service_graph_take(struct service_graph *g, const struct attributes *attributes,

@@ -12,7 +12,7 @@ static const char *const kind_names[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INT
 static const char *const status_names[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK",
                                            "STATUS_CODE_ERROR"};
 
-static enum err plan_make(struct span_metrics *m, const struct config *c, struct attributes *wanted)
+static enum err plan_make(struct span_metrics *m, const struct limits *l, struct attributes *wanted)
 {
     unsigned number;
     enum err e = attributes_want(wanted, "service.name", &m->service);
@@ -25,28 +25,27 @@ static enum err plan_make(struct span_metrics *m, const struct config *c, struct
         e = labels_plan_fixed(&m->plan, "span_kind", SPAN_KIND);
     if (e == ERR_OK)
         e = labels_plan_fixed(&m->plan, "status_code", STATUS_CODE);
-    for (unsigned i = 0; i < c->limits.span_metrics_dimensions.count && e == ERR_OK; i++) {
-        e = attributes_want(wanted, c->limits.span_metrics_dimensions.items[i], &number);
+    for (unsigned i = 0; i < l->span_metrics_dimensions.count && e == ERR_OK; i++) {
+        e = attributes_want(wanted, l->span_metrics_dimensions.items[i], &number);
         if (e == ERR_OK)
-            e = labels_plan_attribute(&m->plan, "", c->limits.span_metrics_dimensions.items[i],
-                                      number, true);
+            e = labels_plan_attribute(&m->plan, "", l->span_metrics_dimensions.items[i], number,
+                                      true);
     }
     labels_plan_sort(&m->plan);
     return e;
 }
 
-enum err span_metrics_init(struct span_metrics *m, const struct config *c,
+enum err span_metrics_init(struct span_metrics *m, const struct config *c, const struct limits *l,
                            struct attributes *wanted, struct arena *a, struct budget *budget)
 {
     *m = (struct span_metrics){0};
     buf_init(&m->labels, LABELS_BYTES_MAX);
     labels_plan_init(&m->plan, a, (uint32_t)c->max_label_name_length,
                      (uint32_t)c->max_label_value_length);
-    enum err e = plan_make(m, c, wanted);
+    enum err e = plan_make(m, l, wanted);
     if (e == ERR_OK)
-        e = series_init(&m->series, SERIES_SPAN, c->limits.span_metrics_buckets.items,
-                        c->limits.span_metrics_buckets.count, (uint32_t)c->limits.max_active_series,
-                        budget);
+        e = series_init(&m->series, SERIES_SPAN, l->span_metrics_buckets.items,
+                        l->span_metrics_buckets.count, (uint32_t)l->max_active_series, budget);
     return e;
 }
 

@@ -22,8 +22,8 @@ struct span_metrics {
 };
 
 MUST_CHECK enum err span_metrics_init(struct span_metrics *m, const struct config *c,
-                                      struct attributes *wanted, struct arena *a,
-                                      struct budget *budget);
+                                      const struct limits *l, struct attributes *wanted,
+                                      struct arena *a, struct budget *budget);
 void span_metrics_release(struct span_metrics *m);
 /* `attributes` hold this span's.  Errors: ERR_FORMAT a label's value is not UTF-8; ERR_NOMEM. */
 MUST_CHECK enum err span_metrics_take(struct span_metrics *m, const struct attributes *attributes,

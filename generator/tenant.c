@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool has_processor(const struct config *c, const char *name)
+static bool has_processor(const struct limits *l, const char *name)
 {
-    for (unsigned i = 0; i < c->limits.processors.count; i++)
-        if (strcmp(c->limits.processors.items[i], name) == 0)
+    for (unsigned i = 0; i < l->processors.count; i++)
+        if (strcmp(l->processors.items[i], name) == 0)
             return true;
     return false;
 }
@@ -51,8 +51,8 @@ static void metrics_open(struct tenant *t)
                      t->name);
 }
 
-enum err tenant_new(const struct config *c, const char *name, struct budget *budget,
-                    struct tenant **ret)
+enum err tenant_new(const struct config *c, const struct limits *limits, const char *name,
+                    struct budget *budget, struct tenant **ret)
 {
     struct tenant *t = calloc(1, sizeof *t);
     enum err e = ERR_OK;
@@ -62,24 +62,29 @@ enum err tenant_new(const struct config *c, const char *name, struct budget *bud
     (void)snprintf(t->name, sizeof t->name, "%s", name);
     t->config = c;
     arena_init(&t->arena, NULL);
+    config_limits_copy(limits, &t->arena, &t->limits);
     attributes_init(&t->attributes);
     metrics_open(t);
-    bool all = has_processor(c, "span-metrics");
-    t->spans.has_calls = all || has_processor(c, "span-metrics-count");
-    t->spans.has_latency = all || has_processor(c, "span-metrics-latency");
-    t->spans.has_size = all || has_processor(c, "span-metrics-size");
+    if (arena_err(&t->arena) != ERR_OK) {
+        tenant_free(t);
+        return ERR_NOMEM;
+    }
+    bool all = has_processor(&t->limits, "span-metrics");
+    t->spans.has_calls = all || has_processor(&t->limits, "span-metrics-count");
+    t->spans.has_latency = all || has_processor(&t->limits, "span-metrics-latency");
+    t->spans.has_size = all || has_processor(&t->limits, "span-metrics-size");
     bool wants_spans = t->spans.has_calls || t->spans.has_latency || t->spans.has_size;
     if (wants_spans) {
         struct span_metrics chosen = t->spans;
-        e = span_metrics_init(&t->spans, c, &t->attributes, &t->arena, budget);
+        e = span_metrics_init(&t->spans, c, &t->limits, &t->attributes, &t->arena, budget);
         t->has_spans = true;
         t->spans.has_calls = chosen.has_calls;
         t->spans.has_latency = chosen.has_latency;
         t->spans.has_size = chosen.has_size;
     }
-    if (e == ERR_OK && has_processor(c, "service-graphs")) {
+    if (e == ERR_OK && has_processor(&t->limits, "service-graphs")) {
         t->has_graph = true;
-        e = service_graph_init(&t->graph, c, &t->attributes, &t->arena, budget);
+        e = service_graph_init(&t->graph, c, &t->limits, &t->attributes, &t->arena, budget);
     }
     if (e != ERR_OK) {
         tenant_free(t);
@@ -116,7 +121,7 @@ static bool is_in_slack(const struct tenant *t, uint64_t end_ns, int64_t receive
     uint64_t received = received_ns < 0 ? 0 : (uint64_t)received_ns;
     uint64_t distance = end_ns > received ? end_ns - received : received - end_ns;
 
-    return distance < (uint64_t)t->config->limits.ingestion_slack_ns;
+    return distance < (uint64_t)t->limits.ingestion_slack_ns;
 }
 
 static enum err span_take(struct tenant *t, struct slice body, int64_t received_ns)
@@ -170,27 +175,26 @@ enum err tenant_take(struct tenant *t, struct slice otlp, int64_t received_ns)
     return first;
 }
 
-/* A counter is brought up to a total that is kept elsewhere. */
-static void counter_to(struct metric_cell *c, uint64_t total)
+/* What a total grew by since it was told. */
+static void tell(struct metric_cell *c, uint64_t *told, uint64_t total)
 {
-    double now = metric_value(c);
-    if ((double)total > now)
-        metric_add(c, (double)total - now);
+    assert(total >= *told);
+    metric_add(c, (double)(total - *told));
+    *told = total;
 }
 
 void tenant_update_metrics(struct tenant *t)
 {
-    uint64_t span_series =
-        (t->spans.has_calls ? 1u : 0u) + (t->spans.has_size ? 1u : 0u) +
-        (t->spans.has_latency ? t->config->limits.span_metrics_buckets.count + 3 : 0u);
-    uint64_t edge_series = 1 + 2 * ((uint64_t)t->config->limits.service_graphs_buckets.count + 3);
+    uint64_t span_series = (t->spans.has_calls ? 1u : 0u) + (t->spans.has_size ? 1u : 0u) +
+                           (t->spans.has_latency ? t->limits.span_metrics_buckets.count + 3 : 0u);
+    uint64_t edge_series = 1 + 2 * ((uint64_t)t->limits.service_graphs_buckets.count + 3);
 
     metric_set(t->active_series,
                (double)(t->spans.series.count * span_series + t->graph.series.count * edge_series));
-    counter_to(t->edges, t->graph.edges);
-    counter_to(t->expired, t->graph.expired);
-    counter_to(t->dropped, t->graph.dropped_spans);
-    counter_to(t->added, t->spans.series.added + t->graph.series.added);
-    counter_to(t->removed, t->spans.series.removed + t->graph.series.removed);
-    counter_to(t->limited, t->spans.series.limited + t->graph.series.limited);
+    tell(t->edges, &t->told[0], t->graph.edges);
+    tell(t->expired, &t->told[1], t->graph.expired);
+    tell(t->dropped, &t->told[2], t->graph.dropped_spans);
+    tell(t->added, &t->told[3], t->spans.series.added + t->graph.series.added);
+    tell(t->removed, &t->told[4], t->spans.series.removed + t->graph.series.removed);
+    tell(t->limited, &t->told[5], t->spans.series.limited + t->graph.series.limited);
 }

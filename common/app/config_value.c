@@ -188,6 +188,16 @@ static enum err set_enum(struct config_reader *r, const struct config_row *row, 
                        (const char *)v->items[0].ptr, row->words);
 }
 
+static enum err check_length(struct config_reader *r, const struct config_row *row,
+                             const struct config_value *v)
+{
+    int64_t max;
+
+    if (num_parse_i64(slice_str(row->max), &max) == ERR_OK && v->count > (uint64_t)max)
+        return config_fail(r, v->line, "%s: a list of more than %s", v->label, row->max);
+    return ERR_OK;
+}
+
 static enum err set_list(struct config_reader *r, const struct config_row *row, void *base,
                          const struct config_value *v)
 {
@@ -283,10 +293,10 @@ enum err config_value_set(struct config_reader *r, const struct config_row *row,
     assert(row->type < CONFIG_PART);
     assert(v->is_list || v->count == 1);
     if (row->type == CONFIG_LIST || row->type == CONFIG_DOUBLES) {
-        if (v->is_list)
-            return setters[row->type](r, row, base, v);
-        enum err e = split_commas(r, v, &list);
-        return e != ERR_OK ? e : setters[row->type](r, row, base, &list);
+        enum err e = v->is_list ? ERR_OK : split_commas(r, v, &list);
+        if (e == ERR_OK)
+            e = check_length(r, row, v->is_list ? v : &list);
+        return e != ERR_OK ? e : setters[row->type](r, row, base, v->is_list ? v : &list);
     }
     if (v->is_list)
         return config_fail(r, v->line, "%s: expected a single value, got a list", v->label);

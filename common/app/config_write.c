@@ -279,7 +279,8 @@ static void write_reference_row(const char *prefix, const struct config_row *row
     if (row->min[0] != '\0')
         buf_appendf(out, "from %s%s", row->min, row->max[0] != '\0' ? " " : "");
     if (row->max[0] != '\0')
-        buf_appendf(out, "to %s", row->max);
+        buf_appendf(out, "to %s%s", row->max,
+                    row->type == CONFIG_LIST || row->type == CONFIG_DOUBLES ? " items" : "");
     buf_appendf(out, " | %s |\n", row->help);
 }
 

@@ -49,7 +49,7 @@ static int set_up(void **state)
     /* The metrics' cells, which are made once and do without an answer. */
     struct tenant *t;
     budget_init(&budget, 64 << 20, NULL);
-    assert_int_equal(tenant_new(&config, "acme", &budget, &t), ERR_OK);
+    assert_int_equal(tenant_new(&config, &config.limits, "acme", &budget, &t), ERR_OK);
     tenant_free(t);
     return 0;
 }
@@ -81,7 +81,8 @@ static enum err request_done(void *arg, enum collect_variant variant, struct sli
 static enum err get(void *arg, const char *name, struct tenant **ret)
 {
     (void)arg;
-    enum err e = loaded != NULL ? ERR_OK : tenant_new(&config, name, &budget, &loaded);
+    enum err e =
+        loaded != NULL ? ERR_OK : tenant_new(&config, &config.limits, name, &budget, &loaded);
     if (e == ERR_OK)
         *ret = loaded;
     return e;
@@ -120,7 +121,7 @@ static void count_collect_and_save(void *arg)
 
     (void)arg;
     budget_init(&budget, 64 << 20, NULL);
-    enum err e = tenant_new(&config, "acme", &budget, &t);
+    enum err e = tenant_new(&config, &config.limits, "acme", &budget, &t);
     may_fail(e);
     if (e != ERR_OK) {
         assert_int_equal(budget_used(&budget), 0);

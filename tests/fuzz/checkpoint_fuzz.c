@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     budget_init(&budget, 1 << 20, NULL);
-    enum err e = tenant_new(&config, "fuzz", &budget, &the_tenant);
+    enum err e = tenant_new(&config, &config.limits, "fuzz", &budget, &the_tenant);
     assert(e == ERR_OK);
     if (write(fd, head, sizeof head) == (ssize_t)sizeof head &&
         (size == 0 || write(fd, data, size) == (ssize_t)size))

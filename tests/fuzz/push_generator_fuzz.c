@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (otlp_check(bytes, &otlp_limits_default, &spans, NULL) != ERR_OK)
         return 0;
     budget_init(&budget, 1 << 20, NULL);
-    enum err e = tenant_new(&config, "fuzz", &budget, &t);
+    enum err e = tenant_new(&config, &config.limits, "fuzz", &budget, &t);
     assert(e == ERR_OK);
     e = tenant_take(t, bytes, NOW_NS);
     double once = calls_of(t);

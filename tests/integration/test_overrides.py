@@ -144,3 +144,32 @@ def test_retention_is_the_tenants_and_changes(makes):
     o.write({"*": {"ingestion": OPEN, "block_retention": "30m"}, "long": {"ingestion": OPEN}})
     eventually(lambda: blocks(o.c, "zoo") == [])
     assert o.trace("long", ids["long"]) == 1
+
+
+def test_processors_are_the_tenants_and_change(makes):
+    config = {"metrics_generator": {"registry": {"collection_interval": "200ms"}}}
+    o = Overrides(makes, {"*": {"ingestion": OPEN}}, config)
+
+    def series(tenant):
+        return o.c.generator.metric("tempo_metrics_generator_registry_active_series", tenant=tenant) or 0
+
+    def push(tenant, name="op"):
+        assert o.push(tenant, one(name=name, start=time.time_ns(), kind=2))[0] == 200
+
+    # None at all: the distributor keeps its spans.
+    push("zoo")
+    o.write({"zoo": {"ingestion": OPEN}, "acme": {"ingestion": OPEN, "metrics_generator": {"processors": ["span-metrics-count"]}}})
+    eventually(lambda: push("acme") or series("acme") == 1)
+    assert series("zoo") == 0 and o.c.generator.metric("tempo_metrics_generator_spans_received_total", tenant="zoo") is None
+
+    # Another limit, another processor: what was counted stays.
+    two = {"processors": ["span-metrics-count", "span-metrics-size"], "max_active_series": 2}
+    o.write({"acme": {"ingestion": OPEN, "metrics_generator": two}})
+    eventually(lambda: series("acme") == 2)
+    for name in ("second", "third", "fourth"):
+        push("acme", name)
+    eventually(lambda: o.c.generator.metric("tempo_metrics_generator_registry_series_limited_total", tenant="acme") == 2)
+    assert series("acme") == 6  # two label sets and the overflow
+
+    o.write({"acme": {"ingestion": OPEN}})
+    eventually(lambda: series("acme") == 0)

@@ -27,7 +27,7 @@ static void fixture_open(const char *yaml)
         ERR_OK)
         fail_msg("%s", detail.text);
     budget_init(&f.budget, 64 << 20, NULL);
-    assert_int_equal(tenant_new(&f.config, "acme", &f.budget, &f.tenant), ERR_OK);
+    assert_int_equal(tenant_new(&f.config, &f.config.limits, "acme", &f.budget, &f.tenant), ERR_OK);
 }
 
 static void fixture_close(void)

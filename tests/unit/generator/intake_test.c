@@ -64,6 +64,7 @@ static void node_open(struct node *n, const char *path, const char *interval)
         fail_msg("%s", d.text);
     n->app.config = &n->config;
     n->app.clock = &clock_system;
+    assert_int_equal(overrides_new(&n->config, &n->app.overrides, &d), ERR_OK);
     budget_init(&n->app.memory, 256 << 20, NULL);
     (void)snprintf(n->app.instance_id, sizeof n->app.instance_id, "generator-0");
     (void)snprintf(queue_path, sizeof queue_path, "%s/queue/t", path);
@@ -91,6 +92,7 @@ static void node_close(struct node *n)
     intake_free(n->intake);
     send_queue_close(n->queue);
     assert_int_equal(budget_used(&n->app.memory), 0);
+    overrides_free(n->app.overrides);
     config_release(&n->config);
 }
 

@@ -36,7 +36,8 @@ static void fixture_open(struct fixture *f, const char *yaml)
     if (e != ERR_OK)
         fail_msg("%s", detail.text);
     budget_init(&f->budget, 64 << 20, NULL);
-    assert_int_equal(tenant_new(&f->config, "single-tenant", &f->budget, &f->tenant), ERR_OK);
+    assert_int_equal(
+        tenant_new(&f->config, &f->config.limits, "single-tenant", &f->budget, &f->tenant), ERR_OK);
 }
 
 static void fixture_close(struct fixture *f)
@@ -284,6 +285,66 @@ static void test_label_sets_over_the_limit_overflow(void **state)
     fixture_close(&f);
 }
 
+/* The tenant as it is under other limits, with what it has. */
+static void change_limits(struct fixture *f, const struct limits *limits)
+{
+    struct tenant *t;
+    struct buf saved;
+
+    buf_init(&saved, 1 << 20);
+    assert_int_equal(checkpoint_save_tenant(f->tenant, &saved), ERR_OK);
+    assert_int_equal(tenant_new(&f->config, limits, "single-tenant", &f->budget, &t), ERR_OK);
+    tenant_free(f->tenant);
+    f->tenant = t;
+    assert_int_equal(checkpoint_load_tenant(t, buf_slice(&saved)), ERR_OK);
+    buf_release(&saved);
+}
+
+static void test_changed_limits_keep_what_still_has_a_place(void **state)
+{
+    static double buckets[] = {1, 2};
+    static const char *spans_only[] = {"span-metrics"};
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, seed_yaml);
+    take_span(&f, "front", T1, S1, "", 3, 10, "");
+    take_span(&f, "back", T1, S2, S1, 2, 10, "");
+    take_span(&f, "lonely", "00000000000000000000000000000077", S1, "", 3, 10, "");
+    struct limits limits = f.config.limits;
+    assert_int_equal(f.tenant->graph.series.count, 1);
+    assert_int_equal(f.tenant->graph.count, 1);
+
+    /* A lower limit: what is there stays, what is new overflows. */
+    limits.max_active_series = 2;
+    change_limits(&f, &limits);
+    assert_int_equal(f.tenant->spans.series.count, 3);
+    assert_int_equal(f.tenant->graph.count, 1);
+    take_span(&f, "front", T1, S1, "", 3, 10, "");
+    assert_int_equal(f.tenant->spans.series.count, 3);
+    take_span(&f, "new", T1, S1, "", 1, 10, "");
+    assert_true(must_find(&f.tenant->spans.series, "metric_overflow=true")->counters[0] == 1);
+
+    /* Other buckets of one processor: the other goes on. */
+    limits.span_metrics_buckets = (struct config_doubles){buckets, 2};
+    change_limits(&f, &limits);
+    assert_int_equal(f.tenant->spans.series.count, 0);
+    assert_int_equal(f.tenant->graph.series.count, 1);
+    assert_int_equal(f.tenant->graph.count, 2);
+
+    limits.processors = (struct config_list){spans_only, 1};
+    change_limits(&f, &limits);
+    assert_false(f.tenant->has_graph);
+    assert_true(f.tenant->has_spans);
+    take_span(&f, "front", T1, S1, "", 3, 10, "");
+    assert_int_equal(f.tenant->spans.series.count, 1);
+    limits.processors.count = 0;
+    change_limits(&f, &limits);
+    assert_false(f.tenant->has_spans);
+    take_span(&f, "front", T1, S1, "", 3, 10, "");
+    fixture_close(&f);
+}
+
 static void test_outside_the_slack_nothing_is_counted(void **state)
 {
     struct fixture f;
@@ -397,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_messaging),
         cmocka_unit_test(test_edges_that_wait_are_bounded),
         cmocka_unit_test(test_label_sets_over_the_limit_overflow),
+        cmocka_unit_test(test_changed_limits_keep_what_still_has_a_place),
         cmocka_unit_test(test_outside_the_slack_nothing_is_counted),
         cmocka_unit_test_setup_teardown(test_checkpoint_keeps_counters_edges_and_batches,
                                         tmpdir_setup, tmpdir_teardown),

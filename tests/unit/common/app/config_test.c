@@ -310,6 +310,25 @@ static void test_yaml_errors(void **state)
         "t.yml:5: overrides.defaults.compaction.block_retention is given twice (also on line 2, there perhaps by another name)");
 }
 
+/* What the generator has room for. */
+static void test_long_lists(void **state)
+{
+    static char yaml[4096];
+    size_t len = (size_t)snprintf(
+        yaml, sizeof yaml, "metrics_generator: {processor: {span_metrics: {histogram_buckets: [");
+
+    (void)state;
+    for (unsigned i = 1; i <= 65; i++)
+        len += (size_t)snprintf(yaml + len, sizeof yaml - len, "%u%s", i, i < 65 ? ", " : "]}}}");
+    expect_error(
+        yaml, 1,
+        "t.yml:1: metrics_generator.processor.span_metrics.histogram_buckets: a list of more than 64");
+    expect_error(
+        "overrides: {metrics_generator_processor_service_graphs_peer_attributes: 'a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q'}",
+        1,
+        "t.yml:1: overrides.metrics_generator_processor_service_graphs_peer_attributes: a list of more than 16");
+}
+
 static void test_hostile_yaml(void **state)
 {
     static char deep[20001], many[400000];
@@ -692,6 +711,7 @@ int main(void)
         cmocka_unit_test(test_unknown_keys),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_yaml_errors),
+        cmocka_unit_test(test_long_lists),
         cmocka_unit_test(test_hostile_yaml),
         cmocka_unit_test(test_ignored),
         cmocka_unit_test(test_not_supported),
