@@ -17,7 +17,7 @@ struct replayed {
 
 struct replay {
     struct core *c;
-    uint64_t frames, skipped, bad, set_aside;
+    uint64_t frames, skipped, expired, bad, set_aside;
 };
 
 static void replayed_finished(struct push *p)
@@ -144,6 +144,26 @@ static struct slice copy_in(uint8_t **at, struct slice s)
     return (struct slice){to, s.len};
 }
 
+/* Retention removes a block when its last span is too old, and with it what says that its frames are in a block.  So a frame whose spans are all too
+ * old is left out: had it been in a block, that would be gone.  Of a frame with a younger span the block is there still, or never was. */
+static bool is_expired(const struct replay *r, const struct wal_frame *f)
+{
+    uint64_t before = retention_before_ns(r->c, f->tenant);
+    struct otlp_iter it;
+    struct otlp_span span;
+    struct slice body;
+
+    if (before == 0)
+        return false;
+    otlp_iter_init(&it, f->payload);
+    while (otlp_next_span(&it, &body)) {
+        otlp_span_parse(body, &span);
+        if (span.end_ns >= before || span.start_ns >= before)
+            return false;
+    }
+    return true;
+}
+
 static enum err replay_frame(void *arg, const struct wal_frame *f)
 {
     struct replay *r = arg;
@@ -170,6 +190,10 @@ static enum err replay_frame(void *arg, const struct wal_frame *f)
     if (otlp_check(f->payload, &otlp_limits_default, &spans, NULL) != ERR_OK) {
         r->bad++;
         return set_aside(r, f, "no sound request");
+    }
+    if (is_expired(r, f)) {
+        r->expired++;
+        return ERR_OK;
     }
     if (!replay_wait(c, bytes))
         return ERR_CANCELED;
@@ -227,7 +251,8 @@ void replay_run(void *arg)
         log_error("wal_damaged", LOG_ERR(e), LOG_UINT("bad_frames", result.bad_frames + r.bad),
                   LOG_UINT("quarantined_files", result.quarantined_files));
     log_info("wal_replayed", LOG_UINT("frames", r.frames), LOG_UINT("in_blocks_already", r.skipped),
-             LOG_UINT("bytes", result.bytes), LOG_NS("took", core_mono_ns(c) - begun));
+             LOG_UINT("past_retention", r.expired), LOG_UINT("bytes", result.bytes),
+             LOG_NS("took", core_mono_ns(c) - begun));
     end->kind = PUSH_REPLAY_END;
     end->finished = end_finished;
     core_push(c, end);

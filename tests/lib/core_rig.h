@@ -372,6 +372,24 @@ static inline struct stored stored_of(const char *tenant, uint32_t trace)
     return s;
 }
 
+static inline enum err count_block(void *arg, const char *id)
+{
+    uint32_t *count = arg;
+    (void)id;
+
+    (*count)++;
+    return ERR_OK;
+}
+
+/* Their number alone: unlike stored_of, while some of them are being removed. */
+static inline uint32_t blocks_of(const char *tenant)
+{
+    uint32_t count = 0;
+
+    assert_int_equal(backend->ops->blocks(backend, tenant, count_block, &count), ERR_OK);
+    return count;
+}
+
 static inline bool is_ready(void)
 {
     char text[256];

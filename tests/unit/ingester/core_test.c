@@ -265,6 +265,7 @@ static void a_kill_inside_a_large_frame_doubles_nothing(void **state)
     publish_really = real->publish;
     ops.publish = limited_publish;
     backend->ops = &ops;
+    config.limits.block_retention_ns = 0; /* the spans have no times */
     budget_init(&memory, 48 << 20, NULL);
     begin_request(&g, &b);
     for (uint32_t n = 0; n < SPANS; n++)
@@ -665,7 +666,7 @@ static void old_blocks_are_removed(void **state)
     assert_int_equal(flush(), ERR_OK);
     assert_int_equal(stored_of("acme", 1).blocks, 2);
     advance(2 * 3600 * NS_PER_S);
-    EVENTUALLY(stored_of("acme", 1).blocks == 1);
+    EVENTUALLY(blocks_of("acme") == 1);
     assert_int_equal(stored_of("acme", 2).want_spans, 2);
 }
 
@@ -781,6 +782,69 @@ static void the_log_is_synced_as_configured(void **state)
             assert_int_equal(live_of("acme", 10 * m + n).spans, 2);
 }
 
+/* What is past the tenant's retention does not come back from the log; a frame with something younger does, whole. */
+static void the_log_does_not_bring_back_what_is_too_old(void **state)
+{
+    struct otlp_group g;
+    struct buf b;
+    (void)state;
+
+    config.max_block_duration_ns = 1000 * 3600 * NS_PER_S; /* it stays in the log */
+    config.limits.block_retention_ns = 0;                  /* for ever */
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
+    begin_request(&g, &b);
+    add_span(&g, 2, 1, 0);
+    advance(25 * 3600 * NS_PER_S);
+    add_span(&g, 2, 2, 0);
+    otlp_group_end(&g);
+    assert_int_equal(push_bytes("acme", ++next_part, buf_slice(&b)).err, ERR_OK);
+    buf_release(&b);
+    stop_core();
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(live_of("acme", 1).spans, 2);
+    assert_int_equal(live_of("acme", 2).spans, 2);
+    stop_core();
+    config.limits.block_retention_ns = 24 * 3600 * NS_PER_S;
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(live_of("acme", 1).spans, 0);
+    assert_int_equal(live_of("acme", 2).spans, 2);
+}
+
+/* A block that retention took away says no more what it held; a log that was not trimmed yet has it still. */
+static void a_removed_block_does_not_come_back_from_the_log(void **state)
+{
+    static char saved[sizeof wal_dir], cmd[2 * sizeof wal_dir + 64];
+    (void)state;
+
+    scratch_dir_path(dir, "wal-saved", saved);
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
+    stop_core();
+    (void)snprintf(cmd, sizeof cmd, "cp -a '%s' '%s'", wal_dir, saved);
+    assert_int_equal(system(cmd), 0);
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(flush(), ERR_OK);
+    assert_int_equal(stored_of("acme", 1).blocks, 1);
+    advance(25 * 3600 * NS_PER_S);
+    EVENTUALLY(blocks_of("acme") == 0);
+    assert_int_equal(push_spans("acme", 2, 1, 3), ERR_OK);
+    stop_core();
+    (void)snprintf(cmd, sizeof cmd, "cp -an '%s/.' '%s'", saved, wal_dir); /* what was trimmed */
+    assert_int_equal(system(cmd), 0);
+    start_core();
+    EVENTUALLY(is_ready());
+    assert_int_equal(live_of("acme", 1).spans, 0);
+    assert_int_equal(live_of("acme", 2).spans, 2);
+    assert_int_equal(flush(), ERR_OK);
+    assert_int_equal(stored_of("acme", 1).spans, 2);
+}
+
 static void a_drain_refuses_and_finishes(void **state)
 {
     (void)state;
@@ -820,6 +884,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_refuses_stops_a_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_trace_that_grows_too_large_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_blocks_are_removed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_log_does_not_bring_back_what_is_too_old, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_removed_block_does_not_come_back_from_the_log, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(the_folder_has_one_owner, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_failed_sync_is_told_and_two_end_the_process, set_up,
                                         tear_down),
