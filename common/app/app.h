@@ -4,7 +4,7 @@
  * Order:   proc_init, flags, config, budget, overrides, loops, own HTTP (/live 200, /ready 503), room start, control lane, ready; SIGTERM or SIGINT: state DRAINING, /ready
  *          503, shutdown_delay, room drain (deadline graceful_shutdown_timeout), room stop, exit 0.
  * Own HTTP: /ready /live /metrics /status /status/version /status/services /status/endpoints /api/status/buildinfo; anything else goes to the room
- *          (/status/members too, which has the members).  /status/config /flush /shutdown: on the querier and the distributor only on the admin
+ *          (/status/members too, which has the members).  /status/config /status/runtime_config /status/overrides /flush /shutdown: on the querier and the distributor only on the admin
  *          listener, which has all of the above too; the room need not tell them apart.
  * Threads: main thread runs app_main; the room's http runs on loop threads.
  * Exit:    0 clean, 1 configuration or start failure (one clear line), 75 the disk failed (see storage), 78 data directory held by another process.

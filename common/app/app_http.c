@@ -90,7 +90,9 @@ static void write_endpoints(const struct app_process *p, bool is_admin, struct b
         buf_appendf(out, "GET %s\n", paths[i]);
     buf_appendf(out, "GET %s/api/status/buildinfo\n", p->config.http_api_prefix);
     if (is_admin)
-        buf_append_str(out, "GET /status/config\nGET /shutdown\n");
+        buf_append_str(out,
+                       "GET /status/config\nGET /status/runtime_config\nGET /status/overrides\n"
+                       "GET /status/overrides/{tenant}\nGET /shutdown\n");
 }
 
 static bool query_is(struct http_req *req, const char *mode)
@@ -129,6 +131,28 @@ static unsigned reply_config(struct app_process *p, struct http_req *req)
     return 200;
 }
 
+/* /status/overrides and /status/overrides/<tenant>. */
+static unsigned reply_overrides(struct app_process *p, struct http_req *req, struct slice tenant)
+{
+    struct slice accept = http_req_header(req, "accept");
+    bool is_json =
+        accept.ptr != NULL && memmem(accept.ptr, accept.len, "application/json", 16) != NULL;
+    int64_t now_ns = clock_wall_ns(p->app.clock);
+    struct arena a;
+    struct buf page;
+
+    arena_init(&a, NULL);
+    buf_init(&page, PAGE_BYTES_MAX);
+    tenant = http_percent_decode(&a, tenant);
+    if (tenant.len > 0)
+        overrides_write_tenant(p->app.overrides, tenant, now_ns, is_json, &page);
+    else
+        overrides_write_tenants(p->app.overrides, now_ns, is_json, &page);
+    arena_release(&a);
+    reply_page(req, is_json ? "application/json" : "text/html; charset=utf-8", &page);
+    return 200;
+}
+
 /* /status: all parts; /status/<name>: one, "" when there is no such part. */
 static unsigned reply_status(struct app_process *p, struct http_req *req, struct slice name,
                              bool is_admin)
@@ -149,7 +173,11 @@ static unsigned reply_status(struct app_process *p, struct http_req *req, struct
         buf_append_str(&page, "GET /status/endpoints\n");
         write_endpoints(p, is_admin, &page);
     }
+    if (slice_eq_str(name, "runtime_config") && is_admin)
+        overrides_write_runtime(p->app.overrides, query_is(req, "diff"), &page);
     if (all && is_admin) {
+        buf_append_str(&page, "GET /status/runtime_config\n");
+        overrides_write_runtime(p->app.overrides, false, &page);
         buf_append_str(&page, "GET /status/config\n---\n");
         config_write_yaml(&p->config, false, &page);
     }
@@ -227,9 +255,16 @@ static const char *answer(struct app_process *p, struct http_req *req, struct sl
         return "status";
     }
     if (slice_eq_str(path, "/status/version") || slice_eq_str(path, "/status/services") ||
-        slice_eq_str(path, "/status/endpoints") || slice_eq_str(path, "/status/config")) {
+        slice_eq_str(path, "/status/endpoints") || slice_eq_str(path, "/status/config") ||
+        slice_eq_str(path, "/status/runtime_config")) {
         *ret_status = reply_status(p, req, slice_sub(path, strlen("/status/"), path.len), is_admin);
         return "status_endpoint";
+    }
+    struct slice overrides = SLICE_LIT("/status/overrides");
+    if (is_admin && slice_has_prefix(path, overrides) &&
+        (path.len == overrides.len || path.ptr[overrides.len] == '/')) {
+        *ret_status = reply_overrides(p, req, slice_sub(path, overrides.len + 1, path.len));
+        return "status_overrides";
     }
     return NULL;
 }

@@ -203,6 +203,11 @@ MUST_CHECK enum err config_yaml_text(struct config_reader *r, const yaml_node_t 
 MUST_CHECK enum err config_yaml_pairs(struct config_reader *r, yaml_node_t *node, const char *path,
                                       struct config_pair **ret, unsigned *ret_count);
 
+/* --- config_write.c --- */
+/* Limits as YAML: those that are not zero, or those that differ from `other`; how many these are. */
+unsigned config_write_limits(const struct limits *l, const struct limits *other, unsigned depth,
+                             struct buf *out);
+
 /* --- config_parts.c --- */
 config_part_fn config_parts_receivers, config_parts_external_labels, config_parts_s3_metadata,
     config_parts_s3_tags, config_parts_gcs_metadata, config_remote_read;

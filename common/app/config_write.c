@@ -169,9 +169,8 @@ static int row_compare(const void *a, const void *b)
 }
 
 /* Opens the sections of `key` that `last` was not in; the key's own name follows. */
-static void write_path(const char *last, const char *key, struct buf *out)
+static void write_path(const char *last, const char *key, unsigned depth, struct buf *out)
 {
-    unsigned depth = 0;
     bool is_same = true;
 
     for (;;) {
@@ -241,11 +240,36 @@ void config_write_yaml(const struct config *c, bool only_changed, struct buf *ou
     }
     qsort(rows, count, sizeof rows[0], row_compare);
     for (unsigned i = 0; i < count; i++) {
-        write_path(last, rows[i]->key, out);
+        write_path(last, rows[i]->key, 0, out);
         write_row(c, rows[i], out);
         last = rows[i]->key;
     }
     config_release(&defaults);
+}
+
+unsigned config_write_limits(const struct limits *l, const struct limits *other, unsigned depth,
+                             struct buf *out)
+{
+    const struct config_row *rows[CONFIG_LIMITS_ROWS_MAX];
+    const char *last = "";
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < config_limits_spec.row_count; i++) {
+        const struct config_row *row = &config_limits_spec.rows[i];
+
+        if (row->type < CONFIG_PART &&
+            (other == NULL ? !config_value_is_zero(row, l) : !config_value_equals(row, l, other)))
+            rows[count++] = row;
+    }
+    qsort(rows, count, sizeof rows[0], row_compare);
+    for (unsigned i = 0; i < count; i++) {
+        write_path(last, rows[i]->key, depth, out);
+        buf_append_byte(out, ' ');
+        config_value_write(rows[i], l, out);
+        buf_append_byte(out, '\n');
+        last = rows[i]->key;
+    }
+    return count;
 }
 
 /* --- reference page ---------------------------------------------------------------------------- */
@@ -354,6 +378,7 @@ void config_write_reference(struct buf *out)
         "Where the table says that 0 or empty means another key, that key counts; a list or a switch that is given counts as it is.\n"
         "`ingestion.rate_strategy` and `metrics_generator.collection_interval` are of the whole process; below a tenant they are ignored with a warning.\n"
         "At the start a file that can not be read is an error; later the last good one stays, the reason is logged, and `tempo_runtime_config_last_reload_successful` is 0.\n"
+        "`/status/runtime_config` (`?mode=diff`), `/status/overrides` and `/status/overrides/{tenant}` show what is given, on the querier and the distributor at the admin listener.\n"
         "At most 4 MiB and 10000 tenants.\n\n");
     write_reference_aliases(
         "## Other names of keys\n\nThe old flat `overrides` and a few older names.\n\n",

@@ -58,6 +58,11 @@ struct overrides_file *overrides_file_hold(struct overrides *o, atomic_uint **re
     return &s->file;
 }
 
+const struct config *overrides_config(const struct overrides *o)
+{
+    return o->config;
+}
+
 void overrides_file_drop(atomic_uint *holders)
 {
     unsigned before = atomic_fetch_sub(holders, 1);

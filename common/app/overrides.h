@@ -31,6 +31,12 @@ struct overrides_hold {
 struct overrides_hold overrides_get(struct overrides *o, struct slice tenant);
 void overrides_put(struct overrides_hold *h);
 
+/* What /status/runtime_config, /status/overrides and /status/overrides/{tenant} show (contract.md 1.8). */
+void overrides_write_runtime(struct overrides *o, bool is_diff, struct buf *out);
+void overrides_write_tenants(struct overrides *o, int64_t now_ns, bool is_json, struct buf *out);
+void overrides_write_tenant(struct overrides *o, struct slice tenant, int64_t now_ns, bool is_json,
+                            struct buf *out);
+
 /* Reads the file now, as the thread does every period: false if it was not taken. */
 bool overrides_reload(struct overrides *o);
 

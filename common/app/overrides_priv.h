@@ -33,5 +33,6 @@ const struct overrides_tenant *overrides_file_find(const struct overrides_file *
 /* The file that holds now, held until overrides_file_drop; it is empty when there is none. */
 struct overrides_file *overrides_file_hold(struct overrides *o, atomic_uint **ret_holders);
 void overrides_file_drop(atomic_uint *holders);
+const struct config *overrides_config(const struct overrides *o);
 
 #endif

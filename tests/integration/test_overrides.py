@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vivace import BIN, eventually, free_ports, request, span
+from vivace import BIN, eventually, free_ports, http, request, span
 
 OPEN = {"rate_limit_bytes": 10_000_000, "burst_size_bytes": 10_000_000}
 S = 1_000_000_000
@@ -101,6 +101,14 @@ def test_a_broken_file_changes_nothing(makes):
     assert f"{o.path}:4: unknown key overrides.acme.ingestion.rate_limit_byte; did you mean overrides.acme.ingestion.rate_limit_bytes?" in o.c.ingester.log()
     assert o.push("acme", big)[0] == 429
     assert o.c.distributor.metric("tempo_limits_overrides", limit_name="ingestion_burst_size_bytes", user="acme") == 1000
+    admin = f"http://127.0.0.1:{o.c.distributor.admin_port}/status"
+    listed = json.loads(http(f"{admin}/overrides", headers={"Accept": "application/json"})[2])
+    assert [t["name"] for t in listed["tenants"]] == ["acme"]
+    shown = json.loads(http(f"{admin}/overrides/acme", headers={"Accept": "application/json"})[2])
+    assert shown["using_default_or_wildcard_runtime_overrides"] == "acme"
+    assert shown["runtime_overrides"] == "ingestion:\n  burst_size_bytes: 1000\n  rate_limit_bytes: 10000000\n"
+    assert b"burst_size_bytes: 1000" in http(f"{admin}/runtime_config")[2]
+    assert o.c.distributor.get("/status/overrides")[0] == 404  # not for tenants
     o.write({"acme": {"ingestion": OPEN}})
     eventually(lambda: o.push("acme", big)[0] == 200)
     assert o.c.distributor.metric("tempo_limits_overrides", limit_name="ingestion_burst_size_bytes", user="acme") == 10_000_000

@@ -327,11 +327,18 @@ static void test_admin_routes(void **state)
 
     expect_answer(c.http, "/ready", 200, "ready");
     expect_answer(c.http, "/status/config", 404, "404");
+    expect_answer(c.http, "/status/runtime_config", 404, "404");
+    expect_answer(c.http, "/status/overrides", 404, "404");
+    expect_answer(c.http, "/status/overrides/acme", 404, "404");
     expect_answer(c.http, "/flush", 404, "404");
     expect_answer(c.http, "/shutdown", 404, "404");
     expect_answer(c.http, "/status/version", 200, "vivace-querier, version " VIVACE_VERSION);
     expect_answer(c.http, "/api/status/buildinfo", 200, "{\"version\":\"" VIVACE_VERSION "\"");
     expect_answer(c.admin, "/status/config", 200, "http_listen_port");
+    expect_answer(c.admin, "/status/runtime_config", 200, "defaults:\n  global");
+    expect_answer(c.admin, "/status/overrides", 200, "<h1>Tenants with overrides</h1>");
+    expect_answer(c.admin, "/status/overrides/a%3Cb", 200, "Tenant: a&lt;b</p>");
+    expect_answer(c.admin, "/status/overridesx", 404, "404");
     expect_answer(c.admin, "/flush", 204, "");
     expect_answer(c.admin, "/shutdown", 200, "shutdown job acknowledged");
     assert_int_equal(end_code(&c), 0);

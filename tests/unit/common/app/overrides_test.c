@@ -516,6 +516,67 @@ static void the_thread_reads_it_again(void **state)
     overrides_free(o);
 }
 
+static void expect_page(const struct buf *page, const char *want)
+{
+    assert_int_equal(buf_err(page), ERR_OK);
+    if (!slice_eq_str(buf_slice(page), want))
+        fail_msg("got: " SLICE_FMT "\nwanted: %s", SLICE_ARG(buf_slice(page)), want);
+}
+
+static void the_pages_show_what_is_given(void **state)
+{
+    static const char acme[] =
+        "compaction:\n  block_retention: 1h0m0s\ningestion:\n  burst_size_bytes: 2\n"
+        "  rate_limit_bytes: 1000\nmetrics_generator:\n  processors: [span-metrics]\n";
+    struct buf page;
+
+    write_file(
+        state,
+        "overrides: {'*': {}, acme: {block_retention: 1h, metrics_generator_processors: [span-metrics], "
+        "ingestion: {rate_limit_bytes: 1000, burst_size_bytes: 2}}}\n");
+    struct overrides *o = open_file(state);
+    buf_init(&page, 1 << 20);
+    overrides_write_runtime(o, true, &page);
+    expect_page(
+        &page,
+        "---\noverrides:\n"
+        "  \"*\":\n    compaction:\n      block_retention: 0s\n    global:\n      max_bytes_per_trace: 0\n"
+        "    ingestion:\n      burst_size_bytes: 0\n      rate_limit_bytes: 0\n"
+        "    metrics_generator:\n      processors: []\n      trace_id_label_name: \"\"\n"
+        "    read:\n      max_bytes_per_tag_values_query: 0\n"
+        "  \"acme\":\n    compaction:\n      block_retention: 1h0m0s\n    global:\n      max_bytes_per_trace: 0\n"
+        "    ingestion:\n      burst_size_bytes: 2\n"
+        "    metrics_generator:\n      trace_id_label_name: \"\"\n"
+        "    read:\n      max_bytes_per_tag_values_query: 0\n");
+    buf_reset(&page);
+    overrides_write_runtime(o, false, &page);
+    buf_append_byte(&page, 0);
+    const char *text = (const char *)page.ptr;
+    assert_non_null(strstr(text, "overrides:\n  \"*\": {}\n  \"acme\":\n    compaction:\n"));
+    assert_ptr_equal(strstr(text, "---\ndefaults:\n  compaction:\n    block_retention: 5h0m0s\n"),
+                     text);
+    buf_reset(&page);
+    overrides_write_tenants(o, 1700000000 * NS_PER_S, true, &page);
+    expect_page(
+        &page,
+        "{\"now\":\"2023-11-14T22:13:20.000000000Z\",\"tenants\":["
+        "{\"name\":\"*\",\"has_runtime_overrides\":true,\"has_user_configurable_overrides\":false},"
+        "{\"name\":\"acme\",\"has_runtime_overrides\":true,\"has_user_configurable_overrides\":false}]}");
+    buf_reset(&page);
+    overrides_write_tenant(o, SLICE_LIT("acme"), 1700000000 * NS_PER_S, false, &page);
+    buf_append_byte(&page, 0);
+    assert_non_null(strstr((const char *)page.ptr, acme));
+    buf_reset(&page);
+    overrides_write_tenant(o, SLICE_LIT("<b>"), 1700000000 * NS_PER_S, true, &page);
+    expect_page(
+        &page,
+        "{\"now\":\"2023-11-14T22:13:20.000000000Z\",\"tenant\":\"<b>\","
+        "\"user_configurable_overrides\":\"User-configurable overrides are not enabled\","
+        "\"runtime_overrides\":\"{}\\n\",\"using_default_or_wildcard_runtime_overrides\":\"*\"}");
+    buf_release(&page);
+    overrides_free(o);
+}
+
 /* --- limits ------------------------------------------------------------------------------------ */
 
 static void a_copy_stands_alone(void **state)
@@ -564,6 +625,7 @@ int main(void)
         TEST(what_is_held_stays),
         TEST(looks_go_on_while_it_is_read),
         TEST(the_thread_reads_it_again),
+        TEST(the_pages_show_what_is_given),
         TEST(a_copy_stands_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
