@@ -19,7 +19,7 @@ WARN_GCC  := -Wformat-signedness -Walloca -Wduplicated-cond -Wduplicated-branche
 WARN_CLANG := -Wno-gnu-zero-variadic-macro-arguments
 PKGS      := expat libnghttp2 libevent_pthreads libevent libcjson liblz4 libcurl yaml-0.1 libzstd zlib libdeflate openssl libprotobuf-c
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS      := -lnng $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lsnappy -lre2 -lstdc++ -lm -lpthread
+LIBS      := -lnng $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhiredis -lresolv -lhttp_parser -lsnappy -lre2 -lstdc++ -lm -lpthread
 
 ifeq ($(VARIANT),fuzz)
 CC := clang

@@ -7,7 +7,7 @@ import tree
 
 BASE = {"base"}
 FLOORS_0_TO_2 = BASE | {"sys", "obs", "codec", "model"}
-FLOORS_0_TO_3 = FLOORS_0_TO_2 | {"store", "query", "net"}
+FLOORS_0_TO_3 = FLOORS_0_TO_2 | {"store", "query", "net", "cache"}
 
 # A folder of common/ and the folders of common/ that it may include besides itself.
 MAY_INCLUDE = {
@@ -20,7 +20,8 @@ MAY_INCLUDE = {
     "store": FLOORS_0_TO_2,
     "query": FLOORS_0_TO_2,
     "net": FLOORS_0_TO_2,
-    "ring": FLOORS_0_TO_3,
+    "cache": FLOORS_0_TO_2,
+    "ring": FLOORS_0_TO_3 - {"cache"},
     "objstore": FLOORS_0_TO_3 - {"query"},
     "app": FLOORS_0_TO_3 | {"ring", "objstore"},
     "tool": FLOORS_0_TO_3 | {"parquet", "ring", "objstore", "app"},
@@ -43,6 +44,7 @@ DOORS = [
     (r"http_parser\.h", r"common/net/http_server[a-z0-9_]*\.[ch]"),
     (r"curl/.*", r"common/net/http_client[a-z_]*\.[ch]"),
     (r"openssl/.*", r"common/net/(tls|http_server|http_client)[a-z0-9_]*\.[ch]|common/codec/digest\.c"),
+    (r"hiredis/.*", r"common/cache/cache_redis\.c"),
     (r"expat\.h", r"common/objstore/xml\.c"),
     (r"cjson/.*|cJSON\.h", r"common/codec/otlp_json[a-z_]*\.c|common/store/block_(meta|lineage)\.c|.*_json\.c"),
     (r"lz4.*\.h", r"common/codec/(lz4|inflate)[a-z0-9_]*\.c|common/store/[a-z0-9_]*\.c"),
