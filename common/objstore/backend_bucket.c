@@ -3,6 +3,7 @@
 #include "common/base/bytes.h"
 #include "common/objstore/backend_bucket_priv.h"
 #include "common/store/block.h"
+#include "common/store/block_lineage.h"
 #include "common/sys/fs.h"
 
 #include <assert.h>
@@ -45,6 +46,18 @@ static enum err op_read_meta(struct backend *backend, const char *tenant, const 
     return e == ERR_NOT_FOUND ? b->o.bucket->ops->get_all(b->o.bucket, key, ret) : e;
 }
 
+/* How often it was merged; 0 also where that can not be told. */
+static uint32_t level_of(struct slice meta_json)
+{
+    struct block_lineage lineage;
+    struct arena a;
+
+    arena_init(&a, NULL);
+    uint32_t level = block_lineage_from_json(meta_json, &a, &lineage) == ERR_OK ? lineage.level : 0;
+    arena_release(&a);
+    return level;
+}
+
 /* The manifest knows how long the file is, and where its footer begins. */
 static enum err op_open(struct backend *backend, const char *tenant, const char *id,
                         struct object **ret)
@@ -55,17 +68,22 @@ static enum err op_open(struct backend *backend, const char *tenant, const char 
     uint32_t tail = 0;
     struct buf json;
     uint64_t bytes = 0;
+    bool keeps_lookup = b->o.shared != NULL;
     enum err e = bucket_names_key(tenant, id, DATA_NAME, key);
 
     buf_init(&json, META_BYTES_MAX);
     if (e == ERR_OK)
         e = bucket_views_meta(b, tenant, id, &json, &tail);
-    if (e == ERR_OK && block_meta_from_json(buf_slice(&json), &meta, NULL) == ERR_OK)
+    if (e == ERR_OK && block_meta_from_json(buf_slice(&json), &meta, NULL) == ERR_OK) {
         bytes = meta.bytes;
+        keeps_lookup =
+            b->o.shared != NULL &&
+            shared_ranges_keeps_lookup(b->o.shared, level_of(buf_slice(&json)), meta.min_start_ns);
+    }
     buf_release(&json);
     if (e == ERR_NOT_FOUND || (e == ERR_OK && bytes == 0))
         e = b->o.bucket->ops->head(b->o.bucket, key, &bytes);
-    return e == ERR_OK ? bucket_object_open(b, key, bytes, tail, ret) : e;
+    return e == ERR_OK ? bucket_object_open(b, key, bytes, tail, keeps_lookup, ret) : e;
 }
 
 /* How much of a block file's end its footer takes, from its trailer; 0 when that is not a trailer. */
@@ -194,6 +212,7 @@ static void op_free(struct backend *backend)
 
     workers_free(b->loaders);
     range_cache_free(b->cache);
+    shared_ranges_free(b->o.shared);
     bucket_views_free(b);
     bucket_strays_free(b);
     mutex_release(&b->lock);

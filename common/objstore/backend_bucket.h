@@ -9,7 +9,8 @@
  * Reading: one listing of the manifests, and a read of each that has changed.  A listing may be old: one tenant's blocks are read past it.
  *          Now and then block folders that no manifest names are looked for (a manifest that was lost, blocks copied here), once they are
  *          BACKEND_BUCKET_STRAY_NS old.
- * Caching: ranges of blocks, in memory; `want` loads what will be read in few large requests, at most BACKEND_BUCKET_LOADERS at a time.
+ * Caching: ranges of blocks, in memory and then in what processes share; `want` asks there together, and loads the rest in few large requests, at most
+ *          BACKEND_BUCKET_LOADERS at a time.
  * Threads: any.
  */
 #ifndef VIVACE_OBJSTORE_BACKEND_BUCKET_H
@@ -18,6 +19,7 @@
 #include "common/base/budget.h"
 #include "common/base/clock.h"
 #include "common/objstore/bucket.h"
+#include "common/objstore/shared_ranges.h"
 #include "common/store/backend.h"
 
 enum {
@@ -28,10 +30,11 @@ enum {
 #define BACKEND_BUCKET_STRAY_NS (60 * 60 * NS_PER_S)
 
 struct backend_bucket_options {
-    struct bucket *bucket; /* taken, on success */
-    const char *writer;    /* instance id; NULL: reads only, writes are ERR_FORBIDDEN */
-    struct budget *memory; /* of caches and reads; borrowed */
-    size_t cache_bytes;    /* 0: no cache */
+    struct bucket *bucket;        /* taken, on success */
+    const char *writer;           /* instance id; NULL: reads only, writes are ERR_FORBIDDEN */
+    struct budget *memory;        /* of caches and reads; borrowed */
+    size_t cache_bytes;           /* 0: no cache */
+    struct shared_ranges *shared; /* taken, on success; NULL: none */
     const struct clock *clock;
 };
 

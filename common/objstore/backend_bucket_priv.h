@@ -135,7 +135,8 @@ MUST_CHECK enum err bucket_changes_take_up(struct backend_bucket *b);
 
 /* --- bucket_object.c --- */
 
+/* keeps_lookup: shared_ranges.h */
 MUST_CHECK enum err bucket_object_open(struct backend_bucket *b, const char *key, uint64_t bytes,
-                                       uint32_t tail_bytes, struct object **ret);
+                                       uint32_t tail_bytes, bool keeps_lookup, struct object **ret);
 
 #endif

@@ -12,12 +12,22 @@
 #include "common/base/err.h"
 
 struct object; /* an open, readable object */
+/* What a range of a block is, for stores that keep some parts in other places than others. */
+enum object_part {
+    OBJECT_VALUES, /* pages of spans' values, and all that is nothing below */
+    OBJECT_FOOTER,
+    OBJECT_LOOKUP, /* whether the block has a trace or a text: locator, flagged ids, filters */
+    OBJECT_TRACES, /* a row group's traces: ids, spans, times, flags */
+    OBJECT_WORDS,  /* dictionaries, and which parts have which of their texts */
+    OBJECT_PART_COUNT
+};
 struct object_range {
     uint64_t offset;
     size_t len;
+    enum object_part part;
 };
 struct object_ops {
-    enum err (*read)(struct object *o, uint64_t offset, void *ret,
+    enum err (*read)(struct object *o, enum object_part part, uint64_t offset, void *ret,
                      size_t len); /* exactly len bytes; ERR_CORRUPT past the end */
     void (*close)(struct object *o);
     /* These ranges will be read soon, each as it stands here: far stores load them together meanwhile.  Returns at once.  May be NULL. */

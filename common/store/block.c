@@ -14,13 +14,30 @@
 
 /* --- pages --- */
 
+static enum object_part part_of(uint8_t kind)
+{
+    switch (kind) {
+    case BLOCK_PAGE_FOOTER: return OBJECT_FOOTER;
+    case BLOCK_PAGE_LOCATOR:
+    case BLOCK_PAGE_FLAGGED:
+    case BLOCK_PAGE_FILTER: return OBJECT_LOOKUP;
+    case BLOCK_PAGE_DICT:
+    case BLOCK_PAGE_LISTS: return OBJECT_WORDS;
+    default: break;
+    }
+    return kind >= BLOCK_PAGE_STREAM + BLOCK_TRACE_ID &&
+                   kind <= BLOCK_PAGE_STREAM + BLOCK_TRACE_FLAGS
+               ? OBJECT_TRACES
+               : OBJECT_VALUES;
+}
+
 enum err block_page(struct block *b, const struct block_ref *ref, uint8_t kind, struct arena *tmp,
                     uint64_t *io_bytes, struct lz4_page *ret, struct slice *ret_raw)
 {
     uint8_t *bytes = arena_alloc(tmp, ref->bytes);
     if (bytes == NULL)
         return arena_err(tmp);
-    enum err e = b->object->ops->read(b->object, ref->offset, bytes, ref->bytes);
+    enum err e = b->object->ops->read(b->object, part_of(kind), ref->offset, bytes, ref->bytes);
     if (e != ERR_OK)
         return e;
     *io_bytes += ref->bytes;
@@ -73,7 +90,7 @@ static enum err read_footer(struct block *b, struct arena *tmp)
     t.bytes = arena_alloc(tmp, t.len);
     if (t.bytes == NULL)
         return arena_err(tmp);
-    enum err e = b->object->ops->read(b->object, t.offset, t.bytes, t.len);
+    enum err e = b->object->ops->read(b->object, OBJECT_FOOTER, t.offset, t.bytes, t.len);
     atomic_fetch_add_explicit(&b->read_bytes, t.len, memory_order_relaxed);
     if (e == ERR_OK)
         e = read_trailer(&t, b->object->bytes, &ref, &version);

@@ -97,8 +97,8 @@ enum err block_inspect(struct block *b, struct budget *budget, block_part_fn *fn
         e = part_end(&in);
     arena_release(&in.tmp);
     if (e == ERR_OK)
-        e = b->object->ops->read(b->object, b->object->bytes - sizeof trailer, trailer,
-                                 sizeof trailer);
+        e = b->object->ops->read(b->object, OBJECT_FOOTER, b->object->bytes - sizeof trailer,
+                                 trailer, sizeof trailer);
     if (e != ERR_OK)
         return e;
     /* With header and trailer the parts add up to the file. */

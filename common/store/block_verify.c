@@ -118,7 +118,7 @@ static enum err check_header(struct verify *v)
 {
     uint8_t header[BLOCK_HEADER_BYTES];
     bool is_sound = true;
-    enum err e = v->b->object->ops->read(v->b->object, 0, header, sizeof header);
+    enum err e = v->b->object->ops->read(v->b->object, OBJECT_VALUES, 0, header, sizeof header);
     if (e != ERR_OK && is_ours(e))
         return e;
     if (e == ERR_OK) {

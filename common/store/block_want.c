@@ -11,10 +11,10 @@ struct wants {
     uint32_t count;
 };
 
-static void want_ref(struct wants *w, const struct block_ref *ref)
+static void want_ref(struct wants *w, enum object_part part, const struct block_ref *ref)
 {
     if (ref->bytes > 0 && w->count < WANTS_MAX)
-        w->list[w->count++] = (struct object_range){ref->offset, ref->bytes};
+        w->list[w->count++] = (struct object_range){ref->offset, ref->bytes, part};
 }
 
 static void want_dict(struct wants *w, const struct block_index *x, uint32_t dict)
@@ -22,8 +22,8 @@ static void want_dict(struct wants *w, const struct block_index *x, uint32_t dic
     const struct block_dict_ref *d = &x->dicts[dict];
 
     for (uint32_t i = 0; i < d->chunk_count; i++) {
-        want_ref(w, &d->chunks[i].texts);
-        want_ref(w, &d->chunks[i].lists);
+        want_ref(w, OBJECT_WORDS, &d->chunks[i].texts);
+        want_ref(w, OBJECT_WORDS, &d->chunks[i].lists);
     }
 }
 
@@ -39,7 +39,8 @@ void block_want_group(struct block *b, uint32_t group)
         return; /* it is then read page by page */
     for (int s = 0; s < BLOCK_STREAM_COUNT; s++) {
         bool is_shared = block_is_shared(block_stream_table((enum block_stream)s));
-        want_ref(&w, &x->streams[s][is_shared ? 0 : group]);
+        want_ref(&w, s >= BLOCK_TRACE_ID && s <= BLOCK_TRACE_FLAGS ? OBJECT_TRACES : OBJECT_VALUES,
+                 &x->streams[s][is_shared ? 0 : group]);
     }
     want_dict(&w, x, BLOCK_DICT_SPAN_NAMES);
     want_dict(&w, x, BLOCK_DICT_EVENT_NAMES);
@@ -48,7 +49,7 @@ void block_want_group(struct block *b, uint32_t group)
             const struct block_column *c = &x->columns[t][i];
             const struct block_ref *page =
                 &c->pages[block_is_shared((enum seg_table)t) ? 0 : group];
-            want_ref(&w, page);
+            want_ref(&w, OBJECT_VALUES, page);
             if (page->bytes > 0 && c->form == BLOCK_FORM_DICT)
                 want_dict(&w, x, c->dict);
         }
@@ -64,9 +65,10 @@ void block_want_trace(struct block *b, struct trace_id id)
     while (at < x->chunk_count && x->chunks[at].first_hash <= hash)
         at++;
     if (at > 0)
-        object_want(
-            b->object,
-            &(struct object_range){x->chunks[at - 1].page.offset, x->chunks[at - 1].page.bytes}, 1);
+        object_want(b->object,
+                    &(struct object_range){x->chunks[at - 1].page.offset,
+                                           x->chunks[at - 1].page.bytes, OBJECT_LOOKUP},
+                    1);
 }
 
 void block_want_flagged(struct block *b)
@@ -74,7 +76,7 @@ void block_want_flagged(struct block *b)
     const struct block_ref *ref = &b->index.flagged;
 
     if (ref->bytes > 0)
-        object_want(b->object, &(struct object_range){ref->offset, ref->bytes}, 1);
+        object_want(b->object, &(struct object_range){ref->offset, ref->bytes, OBJECT_LOOKUP}, 1);
 }
 
 struct object_range block_want_tail_range(const struct object *o)
@@ -85,7 +87,7 @@ struct object_range block_want_tail_range(const struct object *o)
         len = o->tail_bytes;
     if (len > o->bytes)
         len = o->bytes;
-    return (struct object_range){o->bytes - len, (size_t)len};
+    return (struct object_range){o->bytes - len, (size_t)len, OBJECT_FOOTER};
 }
 
 void block_want_tail(struct object *o)

@@ -12,9 +12,11 @@ struct file_object {
     int fd;
 };
 
-static enum err file_read(struct object *o, uint64_t offset, void *ret, size_t len)
+static enum err file_read(struct object *o, enum object_part part, uint64_t offset, void *ret,
+                          size_t len)
 {
     const struct file_object *f = (const struct file_object *)o;
+    (void)part;
 
     if (offset > o->bytes || len > o->bytes - offset)
         return ERR_CORRUPT;
@@ -58,9 +60,11 @@ struct memory_object {
     struct slice bytes;
 };
 
-static enum err memory_read(struct object *o, uint64_t offset, void *ret, size_t len)
+static enum err memory_read(struct object *o, enum object_part part, uint64_t offset, void *ret,
+                            size_t len)
 {
     const struct memory_object *m = (const struct memory_object *)o;
+    (void)part;
 
     if (offset > o->bytes || len > o->bytes - offset)
         return ERR_CORRUPT;

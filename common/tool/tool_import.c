@@ -37,7 +37,7 @@ static enum err failed(struct import *in, enum err e, const char *what)
 static enum err read_object(void *arg, uint64_t offset, void *ret, size_t len)
 {
     struct object *o = arg;
-    return o->ops->read(o, offset, ret, len);
+    return o->ops->read(o, OBJECT_VALUES, offset, ret, len);
 }
 
 /* The same block gives the same id again: what is there already is not there twice. */

@@ -134,7 +134,7 @@ static bool is_seen(void)
     assert_true(slice_eq_str(buf_slice(&meta), "{\"m\":1}"));
     buf_release(&meta);
     assert_int_equal(backend->ops->open(backend, "acme", ID, &o), ERR_OK);
-    assert_int_equal(o->ops->read(o, 0, text, 10), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 0, text, 10), ERR_OK);
     assert_string_equal(text, "0123456789");
     o->ops->close(o);
     return true;

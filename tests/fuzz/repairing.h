@@ -27,10 +27,12 @@ static inline void repair_page(uint8_t *page, size_t len)
     le32_write(page, crc32c((struct slice){page + 4, len - 4}));
 }
 
-static inline enum err repairing_read(struct object *o, uint64_t offset, void *ret, size_t len)
+static inline enum err repairing_read(struct object *o, enum object_part part, uint64_t offset,
+                                      void *ret, size_t len)
 {
     struct repairing *r = (struct repairing *)(void *)o;
     uint8_t *to = ret;
+    (void)part;
     if (offset > o->bytes || len > o->bytes - offset)
         return ERR_CORRUPT;
     if (len != 0)

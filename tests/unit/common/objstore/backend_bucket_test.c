@@ -2,6 +2,7 @@
 #include "common/objstore/backend_bucket.h"
 #include "common/store/block.h"
 #include "common/sys/fs.h"
+#include "tests/lib/fake_memcached.h"
 #include "tests/lib/test.h"
 #include "tests/lib/tmpdir.h"
 
@@ -248,9 +249,9 @@ static void test_readers_see_what_writers_publish(void **state)
     assert_int_equal(atomic_load(&f->reads) - reads, 2); /* and none when nothing has changed */
     assert_int_equal(reader->ops->open(reader, "acme", id_of(2), &o), ERR_OK);
     assert_int_equal(o->bytes, 10);
-    assert_int_equal(o->ops->read(o, 3, text, 4), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 3, text, 4), ERR_OK);
     assert_string_equal(text, "3456");
-    assert_int_equal(o->ops->read(o, 8, text, 3), ERR_CORRUPT);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 8, text, 3), ERR_CORRUPT);
     o->ops->close(o);
     assert_int_equal(publish(state, reader, 4, "x"), ERR_FORBIDDEN);
     one->ops->free(one);
@@ -406,7 +407,10 @@ static void test_without_manifests_folders_are_looked_at(void **state)
 static void test_what_is_wanted_is_loaded_together(void **state)
 {
     static uint8_t bytes[3 << 20];
-    struct object_range ranges[] = {{2 << 20, 100}, {0, 1000}, {300 << 10, 1000}, {1000, 50}};
+    struct object_range ranges[] = {{2 << 20, 100, OBJECT_VALUES},
+                                    {0, 1000, OBJECT_VALUES},
+                                    {300 << 10, 1000, OBJECT_VALUES},
+                                    {1000, 50, OBJECT_VALUES}};
     struct failing *f;
     struct backend *b = open_store(NULL, &f);
     struct object *o;
@@ -421,14 +425,115 @@ static void test_what_is_wanted_is_loaded_together(void **state)
     assert_int_equal(b->ops->open(b, "acme", id_of(1), &o), ERR_OK);
     object_want(o, ranges, 4);
     for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(o->ops->read(o, ranges[i].offset, got, ranges[i].len), ERR_OK);
+        assert_int_equal(o->ops->read(o, OBJECT_VALUES, ranges[i].offset, got, ranges[i].len),
+                         ERR_OK);
         assert_memory_equal(got, bytes + ranges[i].offset, ranges[i].len);
     }
     assert_int_equal(atomic_load(&f->reads), 2); /* three are near each other, one is far */
-    assert_int_equal(o->ops->read(o, 0, got, 1000), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 0, got, 1000), ERR_OK);
     assert_int_equal(atomic_load(&f->reads), 2);
     o->ops->close(o);
     b->ops->free(b);
+}
+
+/* A store over the same bucket and one cache of its own, as another process has it. */
+static struct backend *open_sharing(const struct fake_memcached *server, struct failing **ret)
+{
+    const char *address = fake_memcached_address(server);
+    struct cache_options o = {.name = "test",
+                              .addresses = &address,
+                              .address_count = 1,
+                              .timeout_ns = 10 * NS_PER_S,
+                              .connect_timeout_ns = 10 * NS_PER_S,
+                              .update_ns = 60 * NS_PER_S,
+                              .idle_max = 10,
+                              .writers = 2,
+                              .queue_max = 100,
+                              .queue_bytes_max = 32 << 20,
+                              .memory = &budget,
+                              .clock = &fake.clock};
+    struct shared_ranges_options r = {.cache_count = 1, .clock = &fake.clock};
+    struct failing *f = calloc(1, sizeof *f);
+    struct shared_ranges *shared;
+    struct backend *b = NULL;
+    uint8_t byte;
+    struct cache_item item = {.key = "is-it-known", .ret = &byte, .len = 1};
+
+    assert_non_null(f);
+    assert_int_equal(cache_new(&o, &r.caches[0], NULL), ERR_OK);
+    for (unsigned before = fake_memcached_gets(server); fake_memcached_gets(server) == before;) {
+        (void)usleep(1000);
+        cache_get(r.caches[0], &item, 1);
+    }
+    r.of_part[OBJECT_VALUES] = r.of_part[OBJECT_FOOTER] = r.caches[0];
+    assert_int_equal(shared_ranges_new(&r, &shared), ERR_OK);
+    f->bucket.ops = &failing_ops;
+    f->to = memory;
+    struct backend_bucket_options bo = {.bucket = &f->bucket,
+                                        .memory = &budget,
+                                        .cache_bytes = 4 << 20,
+                                        .shared = shared,
+                                        .clock = &fake.clock};
+    assert_int_equal(backend_bucket_new(&bo, &b), ERR_OK);
+    *ret = f;
+    return b;
+}
+
+enum { SHARED_RANGES = 6 };
+
+/* Reads all ranges, wanted before or not, in a store of its own; how often the bucket was read. */
+static unsigned read_sharing(const struct fake_memcached *server, const uint8_t *bytes, bool wants)
+{
+    static const struct object_range ranges[SHARED_RANGES] = {
+        {2 << 20, 100, OBJECT_VALUES},
+        {0, 1000, OBJECT_VALUES},
+        {300 << 10, 1000, OBJECT_VALUES},
+        {1000, 50, OBJECT_TRACES} /* not kept */,
+        {2000, 700, OBJECT_FOOTER},
+        {100 << 10, 1 << 20, OBJECT_VALUES} /* more than one go */};
+    static uint8_t got[1 << 20];
+    struct failing *f;
+    struct backend *b = open_sharing(server, &f);
+    struct object *o;
+
+    assert_int_equal(b->ops->open(b, "acme", id_of(1), &o), ERR_OK);
+    if (wants)
+        object_want(o, ranges, SHARED_RANGES);
+    for (unsigned i = 0; i < SHARED_RANGES; i++) {
+        const struct object_range *r = &ranges[i];
+        assert_int_equal(o->ops->read(o, r->part, r->offset, got, r->len), ERR_OK);
+        assert_memory_equal(got, bytes + r->offset, r->len);
+    }
+    unsigned reads = atomic_load(&f->reads);
+    o->ops->close(o);
+    b->ops->free(b);
+    return reads;
+}
+
+static void test_what_one_has_read_the_others_need_not(void **state)
+{
+    static const enum fake_mood moods[] = {FAKE_FLIPS, FAKE_MIXES, FAKE_LONGER, FAKE_BABBLES,
+                                           FAKE_CLOSES};
+    static uint8_t bytes[3 << 20];
+    struct fake_memcached *server = fake_memcached_new();
+    char key[512];
+    (void)state;
+
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    (void)snprintf(key, sizeof key, "acme/%s/data.vvb", id_of(1));
+    assert_int_equal(memory->ops->put(memory, key, (struct slice){bytes, sizeof bytes}), ERR_OK);
+    /* What waits is dropped when a store is closed: until all has come. */
+    while (fake_memcached_sets(server) < SHARED_RANGES - 1)
+        (void)read_sharing(server, bytes, false);
+    fake_memcached_wait(server, SHARED_RANGES - 1);
+    assert_int_equal(read_sharing(server, bytes, false), 1);
+    assert_int_equal(read_sharing(server, bytes, true), 1);
+    for (unsigned i = 0; i < sizeof moods / sizeof moods[0]; i++) {
+        fake_memcached_set_mood(server, moods[i]);
+        assert_true(read_sharing(server, bytes, i % 2 == 0) > 1);
+    }
+    fake_memcached_free(server);
 }
 
 int main(void)
@@ -443,6 +548,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_without_manifests_folders_are_looked_at, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_wanted_is_loaded_together, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_one_has_read_the_others_need_not, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

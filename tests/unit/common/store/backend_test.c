@@ -91,15 +91,15 @@ static void a_published_block_is_read_back(void **state)
     buf_release(&meta);
     assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_OK);
     assert_int_equal(o->bytes, 10);
-    assert_int_equal(o->ops->read(o, 3, text, 4), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 3, text, 4), ERR_OK);
     assert_string_equal(text, "3456");
-    assert_int_equal(o->ops->read(o, 8, text, 3), ERR_CORRUPT);
-    assert_int_equal(o->ops->read(o, UINT64_MAX, text, 2), ERR_CORRUPT);
-    assert_int_equal(o->ops->read(o, 10, text, 0), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 8, text, 3), ERR_CORRUPT);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, UINT64_MAX, text, 2), ERR_CORRUPT);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 10, text, 0), ERR_OK);
 
     /* Taken away while it is open: what is open stays readable. */
     assert_int_equal(backend->ops->remove(backend, "acme", ID_A), ERR_OK);
-    assert_int_equal(o->ops->read(o, 0, text, 4), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 0, text, 4), ERR_OK);
     o->ops->close(o);
     assert_int_equal(blocks_of("acme").count, 1);
     assert_int_equal(backend->ops->remove(backend, "acme", ID_A), ERR_NOT_FOUND);
@@ -148,7 +148,7 @@ static void a_block_takes_the_place_of_others(void **state)
 
     /* Who had one of them in hand reads on. */
     assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_OK);
-    assert_int_equal(o->ops->read(o, 0, text, 4), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 0, text, 4), ERR_OK);
     assert_string_equal(text, "aaaa");
     o->ops->close(o);
 
@@ -360,7 +360,7 @@ static void what_is_in_quarantine_comes_back(void **state)
     assert_int_equal(backend->ops->restore(backend, "acme", ID_A ".1"), ERR_OK);
     assert_int_equal(blocks_of("acme").count, 1);
     assert_int_equal(backend->ops->open(backend, "acme", ID_A, &o), ERR_OK);
-    assert_int_equal(o->ops->read(o, 0, text, 3), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 0, text, 3), ERR_OK);
     assert_memory_equal(text, "two", 3);
     o->ops->close(o);
     assert_int_equal(backend->ops->restore(backend, "acme", ID_A), ERR_CONFLICT);
@@ -414,9 +414,9 @@ static void memory_is_an_object_too(void **state)
     (void)state;
 
     assert_int_equal(object_memory(SLICE_LIT("abcdef"), &o), ERR_OK);
-    assert_int_equal(o->ops->read(o, 2, text, 4), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 2, text, 4), ERR_OK);
     assert_memory_equal(text, "cdef", 4);
-    assert_int_equal(o->ops->read(o, 3, text, 4), ERR_CORRUPT);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 3, text, 4), ERR_CORRUPT);
     o->ops->close(o);
     assert_int_equal(object_file_open(dir, &o), ERR_INVALID);
     assert_int_equal(object_file_open("/no/such/file", &o), ERR_NOT_FOUND);
