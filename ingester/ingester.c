@@ -162,7 +162,7 @@ static enum err ingester_start(struct app *app, void **ret_room, struct err_deta
     if (in == NULL)
         return ERR_NOMEM;
     in->app = app;
-    enum err e = app_store_open(app, true, &in->backend, reterr_detail);
+    enum err e = app_store_open(app, APP_STORE_WRITE, &in->backend, reterr_detail);
     struct core_options core = {.config = app->config,
                                 .overrides = app->overrides,
                                 .clock = app->clock,

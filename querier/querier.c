@@ -445,7 +445,7 @@ static enum err querier_open(struct querier *q, struct err_detail *detail)
                                 .query_receive_bytes_max = 64 << 20,
                                 .contexts = INGESTER_CONTEXTS};
 
-    enum err e = app_store_open(q->app, false, &q->backend, detail);
+    enum err e = app_store_open(q->app, APP_STORE_QUERY, &q->backend, detail);
     if (e == ERR_OK)
         e = blocks_new(q->backend, &q->footers, &q->blocks);
     if (e == ERR_OK)

@@ -1,5 +1,6 @@
 #include "common/app/app_store.h"
 
+#include "common/app/app_cache.h"
 #include "common/codec/digest.h"
 #include "common/objstore/azure.h"
 #include "common/objstore/backend_bucket.h"
@@ -248,15 +249,22 @@ static enum err open_bucket(const struct app *app, struct bucket **ret, struct e
                                            : bucket_s3(app, ret, detail);
 }
 
-enum err app_store_open(struct app *app, bool is_writer, struct backend **ret,
+enum err app_store_open(struct app *app, enum app_store_use use, struct backend **ret,
                         struct err_detail *reterr_detail)
 {
     const struct config *c = app->config;
+    bool is_writer = use == APP_STORE_WRITE;
+    struct shared_ranges *shared = NULL;
     struct bucket *bucket = NULL;
 
     if (strcmp(c->storage_backend, "local") == 0)
         return backend_local_new(c->local_path, ret, reterr_detail);
     enum err e = open_bucket(app, &bucket, reterr_detail);
+    if (e == ERR_OK && use == APP_STORE_QUERY) {
+        e = app_cache_open(app, &shared, reterr_detail);
+        if (e != ERR_OK)
+            bucket->ops->free(bucket);
+    }
     struct backend_bucket_options o = {
         .bucket = bucket,
         .writer = is_writer ? app->instance_id : NULL,
@@ -264,11 +272,14 @@ enum err app_store_open(struct app *app, bool is_writer, struct backend **ret,
         .cache_bytes = is_writer ? app->memory.limit_bytes / 16 /* compaction loads ahead */
                        : c->block_cache_bytes != 0 ? (size_t)c->block_cache_bytes
                                                    : app->memory.limit_bytes / 8,
+        .shared = shared,
         .clock = app->clock};
     if (e != ERR_OK)
         return e;
     e = backend_bucket_new(&o, ret);
-    if (e != ERR_OK)
+    if (e != ERR_OK) {
+        shared_ranges_free(shared);
         bucket->ops->free(bucket);
+    }
     return e;
 }

@@ -7,8 +7,12 @@
 #include "common/app/app.h"
 #include "common/store/backend.h"
 
-/* is_writer: the process publishes and removes blocks; else it only reads. */
-MUST_CHECK enum err app_store_open(struct app *app, bool is_writer, struct backend **ret,
+enum app_store_use {
+    APP_STORE_LOOK,  /* what is in the store, as it is there */
+    APP_STORE_QUERY, /* reads, through the caches of the configuration */
+    APP_STORE_WRITE  /* publishes and removes blocks */
+};
+MUST_CHECK enum err app_store_open(struct app *app, enum app_store_use use, struct backend **ret,
                                    struct err_detail *reterr_detail);
 
 #endif

@@ -71,6 +71,31 @@ static const struct config_row main_rows[] = {
      .min = "",
      .max = "",
      .help = "List of targets, as Prometheus' remote_write."},
+    {.key = "cache.caches",
+     .type = CONFIG_PART,
+     .part = config_cache_read,
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help =
+         "List of {roles: [...], memcached: {...}} or {roles: [...], redis: {...}}: what processes share of blocks in an object store; see below."},
+    {.key = "storage.trace.memcached",
+     .type = CONFIG_PART,
+     .part = config_cache_read_memcached,
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help = "The servers of storage.trace.cache; keys as those of cache.caches[].memcached."},
+    {.key = "storage.trace.redis",
+     .type = CONFIG_PART,
+     .part = config_cache_read_redis,
+     .words = "",
+     .def = "",
+     .min = "",
+     .max = "",
+     .help = "The same for redis."},
 #define LIMIT(key_, type_, field, def_, min_, max_, help_) \
     {.key = "overrides.defaults." key_,                    \
      .type = CONFIG_T_##type_,                             \
@@ -336,6 +361,8 @@ static enum err read_all(struct config_reader *r, struct slice yaml, bool expand
         e = config_parts_default_receivers(r);
     if (e == ERR_OK)
         e = settle_names(r);
+    if (e == ERR_OK)
+        e = config_cache_settle(r, seen_of(r, "storage.trace.cache")->line);
     if (e == ERR_OK) {
         settle_limits(r->config);
         settle_retention(r);

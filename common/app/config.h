@@ -57,6 +57,19 @@ struct config_remote_write {
     int64_t min_backoff_ns, max_backoff_ns; /* 30ms, 5s */
 };
 
+/* cache.caches[], and the one of storage.trace.cache; the times are not zero but where zero means never. */
+struct config_cache {
+    struct config_list roles, addresses;
+    const char *name; /* the roles, joined by '|' */
+    bool is_redis, is_consistent;
+    const char *user, *password; /* the password: never printed */
+    int64_t db, idle_max, breaker_failures;
+    int64_t timeout_ns, connect_timeout_ns, update_ns, expiration_ns, idle_ns, age_ns;
+    int64_t breaker_open_ns, breaker_interval_ns;
+    uint64_t item_bytes_max;
+};
+bool config_cache_has_role(const struct config_cache *c, const char *role);
+
 #define CONFIG_C_BOOL      bool
 #define CONFIG_C_INT       int64_t
 #define CONFIG_C_DOUBLE    double
@@ -88,6 +101,9 @@ struct config {
     unsigned gcs_metadata_count;
     struct config_remote_write *remote_write;
     unsigned remote_write_count;
+    struct config_cache *caches;
+    unsigned cache_count;
+    struct config_cache old_memcached, old_redis; /* storage.trace.memcached, .redis */
     int64_t
         retention_ns; /* of tenants without their own: what counts of the two keys; 0 = keep for ever */
     struct limits defaults; /* overrides.defaults as the file has it */

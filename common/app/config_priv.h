@@ -127,7 +127,7 @@ struct config_value {
 extern const struct config_spec config_main_spec;
 extern const struct config_spec config_limits_spec; /* over struct limits */
 extern const struct config_spec config_listener_grpc_spec, config_listener_http_spec,
-    config_remote_spec;
+    config_remote_spec, config_memcached_spec, config_redis_spec;
 
 /* --- config.c --- */
 /* Sets the detail "file:line: text" and returns ERR_INVALID. */
@@ -210,7 +210,10 @@ unsigned config_write_limits(const struct limits *l, const struct limits *other,
 
 /* --- config_parts.c --- */
 config_part_fn config_parts_receivers, config_parts_external_labels, config_parts_s3_metadata,
-    config_parts_s3_tags, config_parts_gcs_metadata, config_remote_read;
+    config_parts_s3_tags, config_parts_gcs_metadata, config_remote_read, config_cache_read,
+    config_cache_read_memcached, config_cache_read_redis;
+/* Adds the cache of storage.trace.cache; `line` is that of the key. */
+MUST_CHECK enum err config_cache_settle(struct config_reader *r, uint32_t line);
 MUST_CHECK enum err config_parts_default_receivers(
     struct config_reader *r); /* as Tempo without any: OTLP/gRPC on localhost */
 

@@ -130,6 +130,54 @@ static void write_remote(const struct config_remote_write *w, struct buf *out)
     buf_append_str(out, "}\n");
 }
 
+static void write_key_duration(const char *key, int64_t ns, struct buf *out)
+{
+    buf_appendf(out, ", %s: ", key);
+    num_append_duration(out, ns);
+}
+
+/* As a flow mapping; a cache that is not given is an empty one. */
+static void write_cache_keys(const struct config_cache *c, struct buf *out)
+{
+    buf_append_str(out, " {");
+    if (c->addresses.count > 0) {
+        buf_appendf(out, "%s: \"", c->is_redis ? "endpoint" : "addresses");
+        for (unsigned i = 0; i < c->addresses.count; i++) {
+            buf_append_str(out, i > 0 ? "," : "");
+            config_value_write_escaped(slice_str(c->addresses.items[i]), out);
+        }
+        buf_append_str(out, "\"");
+        write_key_duration("timeout", c->timeout_ns, out);
+        write_key_duration(c->is_redis ? "expiration" : "ttl", c->expiration_ns, out);
+        buf_appendf(out, ", max_item_size: %llu, %s: %lld", (unsigned long long)c->item_bytes_max,
+                    c->is_redis ? "pool_size" : "max_idle_conns", (long long)c->idle_max);
+    }
+    if (c->addresses.count > 0 && c->is_redis) {
+        buf_appendf(out, ", db: %lld, username: ", (long long)c->db);
+        config_value_write_string(c->user, out);
+        buf_appendf(out, ", password: %s", c->password[0] != '\0' ? "\"<secret>\"" : "\"\"");
+        write_key_duration("idle_timeout", c->idle_ns, out);
+        write_key_duration("max_connection_age", c->age_ns, out);
+    } else if (c->addresses.count > 0) {
+        write_key_duration("connect_timeout", c->connect_timeout_ns, out);
+        write_key_duration("update_interval", c->update_ns, out);
+        write_key_duration("circuit_breaker_timeout", c->breaker_open_ns, out);
+        write_key_duration("circuit_breaker_interval", c->breaker_interval_ns, out);
+        buf_appendf(out, ", circuit_breaker_consecutive_failures: %lld, consistent_hash: %s",
+                    (long long)c->breaker_failures, c->is_consistent ? "true" : "false");
+    }
+    buf_append_str(out, "}\n");
+}
+
+static void write_cache(const struct config_cache *c, struct buf *out)
+{
+    buf_append_str(out, "    - roles: [");
+    for (unsigned i = 0; i < c->roles.count; i++)
+        buf_appendf(out, "%s%s", i > 0 ? ", " : "", c->roles.items[i]);
+    buf_appendf(out, "]\n      %s:", c->is_redis ? "redis" : "memcached");
+    write_cache_keys(c, out);
+}
+
 /* The value of a part, after "key:". */
 static void write_part(const struct config *c, const struct config_row *row, struct buf *out)
 {
@@ -153,6 +201,17 @@ static void write_part(const struct config *c, const struct config_row *row, str
         buf_append_byte(out, ' ');
         write_pairs(c->s3_tags, c->s3_tag_count, true, out);
         buf_append_byte(out, '\n');
+    } else if (row->part == config_cache_read) {
+        unsigned count = c->cache_count;
+        if (count > 0 && strcmp(c->caches[count - 1].name, "legacy") == 0)
+            count--; /* storage.trace.cache says it */
+        buf_append_str(out, count == 0 ? " []\n" : "\n");
+        for (unsigned i = 0; i < count; i++)
+            write_cache(&c->caches[i], out);
+    } else if (row->part == config_cache_read_memcached) {
+        write_cache_keys(&c->old_memcached, out);
+    } else if (row->part == config_cache_read_redis) {
+        write_cache_keys(&c->old_redis, out);
     } else {
         assert(row->part == config_remote_read);
         buf_append_str(out, c->remote_write_count == 0 ? " []\n" : "\n");
@@ -347,7 +406,8 @@ void config_write_reference(struct buf *out)
 {
     static const char grpc[] = "distributor.receivers.otlp.protocols.grpc.",
                       http[] = "distributor.receivers.otlp.protocols.http.";
-    static const char remote[] = "metrics_generator.storage.remote_write[].";
+    static const char remote[] = "metrics_generator.storage.remote_write[].",
+                      memcached[] = "cache.caches[].memcached.", redis[] = "cache.caches[].redis.";
 
     buf_append_str(
         out,
@@ -380,6 +440,23 @@ void config_write_reference(struct buf *out)
         "At the start a file that can not be read is an error; later the last good one stays, the reason is logged, and `tempo_runtime_config_last_reload_successful` is 0.\n"
         "`/status/runtime_config` (`?mode=diff`), `/status/overrides` and `/status/overrides/{tenant}` show what is given, on the querier and the distributor at the admin listener.\n"
         "At most 4 MiB and 10000 tenants.\n\n");
+    buf_append_str(
+        out,
+        "## Caches\n\n"
+        "With an object store queriers can share what they read of blocks in memcached or redis, behind the memory of each (`querier.block_cache_bytes`). A role says what a cache keeps:\n\n"
+        "| Role | What of a block |\n|---|---|\n"
+        "| `parquet-footer` | its end: trailer and footer |\n"
+        "| `bloom` | what tells whether a trace or a text is in it: locator, flagged ids, filters |\n"
+        "| `trace-id-index` | the traces of a row group: ids, span counts, times, flags |\n"
+        "| `parquet-column-idx` | dictionaries, and which row groups have which of their values |\n"
+        "| `parquet-page` | all other pages: the spans' values. By far the most bytes |\n"
+        "| `parquet-offset-idx`, `frontend-search` | nothing: a warning |\n\n"
+        "Values carry a checksum over key and content: what does not fit is read from the store instead, and counted (`vivace_cache_damaged_total`). That is against accidents; who can write to a cache "
+        "on purpose can change answers, as who can write to the bucket can: keep it in a network of its own. Blocks that are encrypted in the bucket lie in a cache as they are. "
+        "A server that fails is asked once a second, then once in `circuit_breaker_timeout`, and a request takes `timeout` at most: a cache that is gone makes queries slower, never wrong. "
+        "TLS, Redis Sentinel and Redis Cluster are not built.\n\n");
+    write_reference_table(memcached, &config_memcached_spec, out);
+    write_reference_table(redis, &config_redis_spec, out);
     write_reference_aliases(
         "## Other names of keys\n\nThe old flat `overrides` and a few older names.\n\n",
         CONFIG_ALIAS, out);
@@ -389,13 +466,19 @@ void config_write_reference(struct buf *out)
     write_reference_keys("", grpc, &config_listener_grpc_spec, CONFIG_UNSUPPORTED, out);
     write_reference_keys("", http, &config_listener_http_spec, CONFIG_UNSUPPORTED, out);
     write_reference_keys("", remote, &config_remote_spec, CONFIG_UNSUPPORTED, out);
+    write_reference_keys("", memcached, &config_memcached_spec, CONFIG_UNSUPPORTED, out);
+    write_reference_keys("", redis, &config_redis_spec, CONFIG_UNSUPPORTED, out);
     write_reference_keys("## Not supported yet: ignored with a warning\n\n", "", &config_main_spec,
                          CONFIG_LATER, out);
     write_reference_keys("", http, &config_listener_http_spec, CONFIG_LATER, out);
+    write_reference_keys("", memcached, &config_memcached_spec, CONFIG_LATER, out);
+    write_reference_keys("", redis, &config_redis_spec, CONFIG_LATER, out);
     write_reference_keys(
         "## Without meaning here: accepted with one warning\n\nA name stands for all below it.\n\n",
         "", &config_main_spec, CONFIG_IGNORED, out);
     write_reference_keys("", grpc, &config_listener_grpc_spec, CONFIG_IGNORED, out);
     write_reference_keys("", http, &config_listener_http_spec, CONFIG_IGNORED, out);
     write_reference_keys("", remote, &config_remote_spec, CONFIG_IGNORED, out);
+    write_reference_keys("", memcached, &config_memcached_spec, CONFIG_IGNORED, out);
+    write_reference_keys("", redis, &config_redis_spec, CONFIG_IGNORED, out);
 }

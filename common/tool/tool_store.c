@@ -33,7 +33,8 @@ static enum err open_bucket(struct tool *t)
     t->app.clock = &clock_system;
     budget_init(&t->app.memory, t->memory.limit_bytes, &t->memory);
     (void)snprintf(t->app.instance_id, sizeof t->app.instance_id, "vivace-store");
-    return app_store_open(&t->app, is_writer(t), &t->backend, &t->detail);
+    return app_store_open(&t->app, is_writer(t) ? APP_STORE_WRITE : APP_STORE_LOOK, &t->backend,
+                          &t->detail);
 }
 
 enum err tool_store(struct tool *t)

@@ -673,6 +673,128 @@ static void test_write_reads_back(void **state)
     buf_release(&changed);
 }
 
+static void test_caches(void **state)
+{
+    struct parsed p = parse(
+        "cache:\n  background: {writeback_goroutines: 3}\n  caches:\n"
+        "    - roles: [bloom, parquet-footer]\n"
+        "      memcached: {host: mc, service: client, timeout: 200ms, consistent_hash: false, expiration: 1h}\n"
+        "    - roles: [parquet-page]\n"
+        "      redis: {endpoint: 'r:6379', password: s3cret, db: 2, ttl: 5m, conn_max_lifetime: 1h}\n"
+        "storage: {trace: {cache_min_compaction_level: 2, cache_max_block_age: 48h}}\n");
+    struct buf first, second;
+    (void)state;
+
+    expect_ok(&p);
+    assert_int_equal(warning_count(&p), 0);
+    assert_int_equal(p.config.cache_writers, 3);
+    assert_int_equal(p.config.cache_queue, 10000);
+    assert_int_equal(p.config.cache_level_min, 2);
+    assert_int_equal(p.config.cache_age_max_ns, 48 * 3600 * NS_PER_S);
+    assert_int_equal(p.config.cache_count, 2);
+    const struct config_cache *c = p.config.caches;
+    assert_string_equal(c[0].name, "bloom|parquet-footer");
+    assert_true(config_cache_has_role(&c[0], "bloom"));
+    assert_false(config_cache_has_role(&c[0], "parquet-page"));
+    assert_false(c[0].is_redis || c[0].is_consistent);
+    assert_int_equal(c[0].addresses.count, 1);
+    assert_string_equal(c[0].addresses.items[0], "dnssrvnoa+_client._tcp.mc");
+    assert_int_equal(c[0].timeout_ns, 200 * NS_PER_S / 1000);
+    assert_int_equal(c[0].connect_timeout_ns, 200 * NS_PER_S / 1000);
+    assert_int_equal(c[0].update_ns, 60 * NS_PER_S);
+    assert_int_equal(c[0].expiration_ns, 3600 * NS_PER_S);
+    assert_int_equal(c[0].breaker_failures, 10);
+    assert_true(c[1].is_redis);
+    assert_string_equal(c[1].addresses.items[0], "r:6379");
+    assert_string_equal(c[1].password, "s3cret");
+    assert_int_equal(c[1].db, 2);
+    assert_int_equal(c[1].expiration_ns, 300 * NS_PER_S);
+    assert_int_equal(c[1].age_ns, 3600 * NS_PER_S);
+    assert_int_equal(c[1].timeout_ns, NS_PER_S / 10);
+    /* As it is printed it is read again, but for the secret. */
+    buf_init(&first, 1 << 20);
+    buf_init(&second, 1 << 20);
+    write_and_parse(&p, false, &first);
+    assert_null(strstr((const char *)first.ptr, "s3cret"));
+    write_and_parse(&p, false, &second);
+    assert_string_equal((const char *)first.ptr, (const char *)second.ptr);
+    assert_int_equal(p.config.cache_count, 2);
+    assert_string_equal(p.config.caches[1].password, "<secret>");
+    assert_string_equal(p.config.caches[0].addresses.items[0], "dnssrvnoa+_client._tcp.mc");
+    buf_release(&first);
+    buf_release(&second);
+    config_release(&p.config);
+}
+
+/* storage.trace.cache, as before there was a section of its own. */
+static void test_older_cache(void **state)
+{
+    struct parsed p = parse("storage:\n  trace:\n    cache: redis\n    redis: {endpoint: 'r:1'}\n"
+                            "    memcached: {addresses: 'a:1, dns+b:2'}\n"
+                            "    background_cache: {writeback_goroutines: 7}\n"
+                            "    search: {cache_control: {footer: true}}\n");
+    (void)state;
+
+    expect_ok(&p);
+    assert_int_equal(p.config.cache_count, 1);
+    assert_true(p.config.caches[0].is_redis);
+    assert_true(config_cache_has_role(&p.config.caches[0], "bloom"));
+    assert_true(config_cache_has_role(&p.config.caches[0], "trace-id-index"));
+    assert_true(config_cache_has_role(&p.config.caches[0], "parquet-footer"));
+    assert_false(config_cache_has_role(&p.config.caches[0], "parquet-column-idx"));
+    assert_int_equal(p.config.old_cache_writers, 7);
+    assert_int_equal(p.config.old_memcached.addresses.count, 2);
+    assert_string_equal(p.config.old_memcached.addresses.items[1], "dns+b:2");
+    config_release(&p.config);
+    p = parse("storage: {trace: {memcached: {host: x}}}\n"); /* not chosen */
+    expect_ok(&p);
+    assert_int_equal(p.config.cache_count, 0);
+    config_release(&p.config);
+}
+
+#define CACHE "cache:\n  caches:\n    - "
+static void test_caches_refused(void **state)
+{
+    (void)state;
+    expect_error(CACHE "roles: [bloom]\n", 3,
+                 "t.yml:3: cache.caches[0]: either memcached or redis");
+    expect_error(CACHE "roles: [bloom]\n      memcached: {host: a}\n      redis: {endpoint: a}\n",
+                 3, "t.yml:3: cache.caches[0]: either memcached or redis");
+    expect_error(CACHE "memcached: {host: a}\n", 3,
+                 "t.yml:3: cache.caches[0]: configured caches require a valid role");
+    expect_error(CACHE "roles: []\n      memcached: {host: a}\n", 3,
+                 "t.yml:3: cache.caches[0].roles: configured caches require a valid role");
+    expect_error(CACHE "roles: [blum]\n      memcached: {host: a}\n", 3,
+                 "t.yml:3: cache.caches[0].roles: role blum is not a valid role");
+    expect_error(
+        CACHE
+        "roles: [bloom]\n      memcached: {host: a}\n    - roles: [bloom]\n      memcached: {host: b}\n",
+        5, "t.yml:5: cache.caches[1].roles: role bloom is claimed by more than one cache");
+    expect_error(
+        CACHE
+        "roles: [bloom]\n      memcached: {host: a}\nstorage: {trace: {cache: memcached, memcached: {host: a}}}\n",
+        5, "t.yml:5: storage.trace.cache: role bloom is claimed by more than one cache");
+    expect_error(CACHE "roles: [bloom]\n      memcached: {host: a, tls_enabled: true}\n", 4,
+                 "t.yml:4: cache.caches[0].memcached.tls_enabled is not supported yet");
+    expect_error(CACHE "roles: [bloom]\n      redis: {endpoint: 'a:1', tls_enabled: true}\n", 4,
+                 "t.yml:4: cache.caches[0].redis.tls_enabled is not supported yet");
+    expect_error(CACHE "roles: [bloom]\n      redis: {endpoint: 'a:1', master_name: m}\n", 4,
+                 "t.yml:4: cache.caches[0].redis.master_name is not supported yet");
+    expect_error(
+        CACHE "roles: [bloom]\n      redis: {endpoint: 'a:1,b:1'}\n", 4,
+        "t.yml:4: cache.caches[0].redis.endpoint: several endpoints (Redis Cluster) are not supported yet");
+    expect_error(
+        CACHE "roles: [bloom]\n      memcached: {addresses: 'a b'}\n", 4,
+        "t.yml:4: cache.caches[0].memcached: \"a b\" is not host:port, dns+host:port, dnssrv+name or dnssrvnoa+name");
+    expect_error("storage: {trace: {cache: disk}}\n", 1,
+                 "t.yml:1: storage.trace.cache: \"disk\" is not memcached or redis");
+    expect_warning(
+        CACHE "roles: [frontend-search]\n      memcached: {host: a}\n",
+        "t.yml:3: cache.caches[0].roles: role frontend-search has no meaning here: answers of searches are not kept");
+    expect_warning(CACHE "roles: [bloom]\n      memcached: {}\n",
+                   "t.yml:3: cache.caches[0]: no address of a server: it is not used");
+}
+
 static void test_reference_is_current(void **state)
 {
     struct buf now, page;
@@ -719,6 +841,9 @@ int main(void)
         cmocka_unit_test(test_overrides_scoped),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_remote_write),
+        cmocka_unit_test(test_caches),
+        cmocka_unit_test(test_older_cache),
+        cmocka_unit_test(test_caches_refused),
         cmocka_unit_test(test_remote_write_refused),
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_environment),
