@@ -93,7 +93,7 @@ $(O)/gen/%.pb-c.o: $(GEN)/%.pb-c.c
 	$(Q)$(CCACHE) $(CC) -w -std=gnu17 $(COMMON_FLAGS) -c $< -o $@
 
 # Loops over columns: the compiler may make them wide.
-HOT := common/store/page common/store/block_values common/store/block_fixed common/query/eval common/query/eval_atom \
+HOT := common/store/page common/store/page_scan common/store/block_match common/store/block_values common/store/block_fixed common/query/eval common/query/eval_atom common/query/eval_match \
   common/query/engine_select common/query/engine_structure common/query/engine_pipeline
 $(HOT:%=$(O)/%.c.o): CFLAGS += $(if $(filter release,$(VARIANT)),-O3)
 

@@ -146,6 +146,22 @@ struct seg_links {
     const uint32_t *dropped_attributes, *flags;
 };
 
+/* A condition on values, told so that rows are judged where they stand.  Types that it does not speak of do not meet it. */
+struct seg_match_ints { /* from min to max, or all others */
+    bool is_possible, is_outside;
+    int64_t min, max; /* min <= max */
+};
+struct seg_match {
+    const struct slice *text; /* STR: this one, */
+    bool (*is_match)(void *arg, enum seg_type type,
+                     struct slice value); /* or, text being NULL, what this says; ANY: likewise */
+    void *arg;
+    struct seg_match_ints ints;  /* INT; durations */
+    struct seg_match_ints bools; /* 0 and 1 */
+    bool are_doubles;            /* a double may meet it */
+    const uint8_t *table;        /* kind, status: [256]; resource, scope: a byte a row of theirs */
+};
+
 struct segment_ops {
     enum err (*fixed)(struct segment *s, uint32_t which, struct seg_fixed *ret);
     enum err (*traces)(struct segment *s, struct seg_traces *ret);
@@ -175,6 +191,11 @@ struct segment_ops {
     /* NULL: never known. */
     enum err (*range)(struct segment *s, enum seg_table table, struct slice key, int64_t *ret_min,
                       int64_t *ret_max);
+    /* NULL: never known. */
+    enum err (*match)(struct segment *s, enum seg_table table, struct slice key,
+                      const struct seg_match *m, uint8_t *mask, bool *ret_any);
+    enum err (*match_fixed)(struct segment *s, uint32_t which, const struct seg_match *m,
+                            uint8_t *mask, bool *ret_any);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
@@ -232,6 +253,22 @@ static inline MUST_CHECK enum err segment_range(struct segment *s, enum seg_tabl
                                                 int64_t *ret_max)
 {
     return s->ops->range == NULL ? ERR_NOT_FOUND : s->ops->range(s, t, key, ret_min, ret_max);
+}
+/* Puts 1 into the mask, which comes zeroed, for each row that has a value of the key which meets the condition; `m` is NULL: that has any.
+ * Reads no more than that takes.  ERR_NOT_FOUND when it is not known so: the columns tell. */
+static inline MUST_CHECK enum err segment_match(struct segment *s, enum seg_table t,
+                                                struct slice key, const struct seg_match *m,
+                                                uint8_t *mask, bool *ret_any)
+{
+    return s->ops->match == NULL ? ERR_NOT_FOUND : s->ops->match(s, t, key, m, mask, ret_any);
+}
+/* The same of what every span has: one of SEG_F_NAME, DURATION, KIND, STATUS, RESOURCE, SCOPE. */
+static inline MUST_CHECK enum err segment_match_fixed(struct segment *s, uint32_t which,
+                                                      const struct seg_match *m, uint8_t *mask,
+                                                      bool *ret_any)
+{
+    return s->ops->match_fixed == NULL ? ERR_NOT_FOUND
+                                       : s->ops->match_fixed(s, which, m, mask, ret_any);
 }
 static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t,
                                                 enum seg_field f, const struct seg_column **ret,

@@ -3,6 +3,7 @@
 
 #include "common/store/block_dict.h"
 #include "common/store/page.h"
+#include "common/store/page_scan.h"
 
 #include <assert.h>
 #include <string.h>
@@ -62,7 +63,7 @@ enum err block_pages_u32(struct block_segment *s, enum block_stream stream, uint
         return block_pages_no_room(s);
     enum err e = count == 0 ? ERR_OK : stream_page(s, stream, count, &r);
     if (e == ERR_OK && count != 0)
-        e = page_get_u32(&r, count, limit, to);
+        e = page_scan_u32(&r, count, limit, to);
     arena_reset(&s->tmp);
     if (e == ERR_OK)
         *ret = to;
@@ -78,7 +79,7 @@ enum err block_pages_u8(struct block_segment *s, enum block_stream stream, uint3
         return block_pages_no_room(s);
     enum err e = stream_page(s, stream, count, &r);
     if (e == ERR_OK)
-        e = page_get_u8(&r, count, to);
+        e = page_scan_u8(&r, count, to);
     arena_reset(&s->tmp);
     if (e == ERR_OK)
         *ret = to;

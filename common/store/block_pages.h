@@ -1,6 +1,6 @@
 /*
  * block_pages.h - the inside of an open row group, shared by block_pages.c (pages, streams, names), block_fixed.c (fixed columns, traces),
- * block_values.c (columns of attributes and rare fields) and block_segment.c (events, links, single rows, opening and closing).
+ * block_values.c (columns of attributes and rare fields), block_match.c (rows that meet a condition) and block_segment.c (events, links, single rows, opening and closing).
  *
  * Memory:  what is decoded lives in s->arena until the segment is closed; s->tmp holds a page while it is being decoded, and is reset by each of
  *          these functions before it returns, but for block_pages_one and block_pages_ints, whose result lies there.
@@ -30,7 +30,8 @@ struct block_segment {
     struct seg_events events;
     struct seg_links links;
     bool has_traces, has_events, has_links;
-    uint32_t *shape_of[SEG_TABLE_COUNT]; /* [row_count] */
+    uint32_t *shape_of[SEG_TABLE_COUNT];  /* [row_count] */
+    uint8_t *shape_byte[SEG_TABLE_COUNT]; /* the same, where there are at most 256 */
     struct column_memo *memo[SEG_TABLE_COUNT];
 };
 
@@ -73,7 +74,17 @@ MUST_CHECK enum err block_fixed_get(struct segment *segment, uint32_t which, str
 MUST_CHECK enum err block_fixed_traces(struct segment *segment, struct seg_traces *ret);
 MUST_CHECK enum err block_fixed_depths(struct segment *segment, struct seg_depths *ret);
 
+/* block_match.c */
+MUST_CHECK enum err block_match_attribute(struct segment *segment, enum seg_table table,
+                                          struct slice key, const struct seg_match *m,
+                                          uint8_t *mask, bool *ret_any);
+MUST_CHECK enum err block_match_fixed(struct segment *segment, uint32_t which,
+                                      const struct seg_match *m, uint8_t *mask, bool *ret_any);
+
 /* block_values.c */
+/* How often each shape has a column (in s->tmp), and the most of these. */
+MUST_CHECK enum err block_values_times(struct block_segment *s, enum seg_table table,
+                                       uint32_t column, uint32_t **ret, uint32_t *ret_most);
 MUST_CHECK enum err block_values_shapes(struct block_segment *s, enum seg_table table);
 MUST_CHECK enum err block_values_column(struct block_segment *s, enum seg_table table,
                                         uint32_t column, const struct seg_column **ret);

@@ -335,7 +335,9 @@ static const struct segment_ops ops = {.fixed = block_fixed_get,
                                        .close = op_close,
                                        .texts = block_values_texts,
                                        .range = block_values_range,
-                                       .depths = block_fixed_depths};
+                                       .depths = block_fixed_depths,
+                                       .match = block_match_attribute,
+                                       .match_fixed = block_match_fixed};
 static const struct segment_rows_ops row_ops = {.span = row_span,
                                                 .event = row_event,
                                                 .link = row_link,

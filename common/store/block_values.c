@@ -5,6 +5,7 @@
 #include "common/store/block_pages.h"
 #include "common/store/block_text.h"
 #include "common/store/page.h"
+#include "common/store/page_scan.h"
 
 #include <assert.h>
 #include <string.h>
@@ -20,24 +21,35 @@ enum err block_values_shapes(struct block_segment *s, enum seg_table table)
                            block_pages_rows(s, table), count, &s->shape_of[table]);
 }
 
-/* The rows that have a column, each as often as it has it: told by the shapes. */
-static enum err column_rows(struct block_segment *s, enum seg_table table, uint32_t column,
-                            struct seg_column *ret)
+enum err block_values_times(struct block_segment *s, enum seg_table table, uint32_t column,
+                            uint32_t **ret, uint32_t *ret_most)
 {
     const struct block_index *x = &s->b->index;
-    enum err e = block_values_shapes(s, table);
-    uint32_t *times = e == ERR_OK ? ARENA_ARRAY(&s->tmp, uint32_t, x->shape_count[table]) : NULL,
-             at = 0;
+    uint32_t *times = ARENA_ARRAY(&s->tmp, uint32_t, x->shape_count[table]), most = 0;
     if (times == NULL)
-        return e == ERR_OK ? block_pages_no_room(s) : e;
-    uint64_t count = 0;
-    uint32_t most = 0, n = block_pages_rows(s, table);
-    const uint32_t *shape_of = s->shape_of[table];
+        return arena_err(&s->tmp);
     for (uint32_t i = 0; i < x->shape_count[table]; i++) {
         for (uint32_t k = 0; k < x->shapes[table][i].count; k++)
             times[i] += x->shapes[table][i].columns[k] == column;
         most = times[i] > most ? times[i] : most;
     }
+    *ret = times;
+    *ret_most = most;
+    return ERR_OK;
+}
+
+/* The rows that have a column, each as often as it has it: told by the shapes. */
+static enum err column_rows(struct block_segment *s, enum seg_table table, uint32_t column,
+                            struct seg_column *ret)
+{
+    enum err e = block_values_shapes(s, table);
+    uint32_t *times = NULL, at = 0, most = 0, n = block_pages_rows(s, table);
+    uint64_t count = 0;
+    if (e == ERR_OK)
+        e = block_values_times(s, table, column, &times, &most);
+    if (e != ERR_OK)
+        return e;
+    const uint32_t *shape_of = s->shape_of[table];
     for (uint32_t row = 0; row < n; row++)
         count += times[shape_of[row]];
     uint32_t *rows =
@@ -91,7 +103,7 @@ static enum err get_bools(struct block_segment *s, struct slice raw, struct seg_
     uint8_t *to = arena_alloc(&s->arena, c->count);
     if (to == NULL)
         return block_pages_no_room(s);
-    enum err e = page_get_u8(&r, c->count, to);
+    enum err e = page_scan_u8(&r, c->count, to);
     for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
         to[i] = to[i] != 0;
     c->bools = to;
@@ -109,7 +121,7 @@ static enum err get_codes(struct block_segment *s, const struct block_column *fr
                                    block_parts(&s->b->index, (enum seg_table)from->table), part,
                                    &s->arena, &c->values, &c->value_count);
     if (e == ERR_OK)
-        e = page_get_u32(&r, c->count, c->value_count, to);
+        e = page_scan_u32(&r, c->count, c->value_count, to);
     c->codes = to;
     c->is_unique_text = true;
     return e;
@@ -237,7 +249,7 @@ static enum err coded_equal(struct block_segment *s, const struct block_column *
     if (values == NULL)
         return e == ERR_OK ? block_pages_no_room(s) : e;
     struct reader r = reader_of(raw);
-    e = page_get_u32(&r, c->count, (uint64_t)UINT32_MAX + 1, values);
+    e = page_scan_u32(&r, c->count, (uint64_t)UINT32_MAX + 1, values);
     for (uint32_t i = 0; e == ERR_OK && i < c->count; i++)
         is_it[i] = values[i] == number;
     return e;

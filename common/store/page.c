@@ -1,10 +1,11 @@
 #include "common/store/page.h"
 
+#include "common/store/page_vector.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-enum method { METHOD_CONST = 0, METHOD_PACKED = 1, METHOD_DELTA = 2, METHOD_RUNS = 3 };
 enum { DOUBLE_RAW = 0, DOUBLE_DECIMAL = 1, DECIMAL_PLACES_MAX = 9 };
 enum { SAMPLES = 3, PACK_SLACK = 8 };
 
@@ -118,17 +119,12 @@ static void pack(uint8_t *to, const uint64_t *v, uint32_t n, uint64_t base, unsi
     }
 }
 
-static size_t packed_bytes(uint32_t n, unsigned width)
-{
-    return ((size_t)n * width + 7) / 8;
-}
-
 static void put_vector(struct buf *out, const uint64_t *v, uint32_t n, struct plan p)
 {
     buf_append_varint(out, p.base);
     buf_append_byte(out, (uint8_t)p.width);
     buf_append_varint(out, p.exceptions);
-    uint8_t *to = p.width == 0 ? NULL : buf_extend(out, packed_bytes(n, p.width) + PACK_SLACK);
+    uint8_t *to = p.width == 0 ? NULL : buf_extend(out, page_vector_bytes(n, p.width) + PACK_SLACK);
     if (to != NULL) {
         pack(to, v, n, p.base, p.width);
         out->len -= PACK_SLACK;
@@ -214,33 +210,18 @@ static void unpack(const uint8_t *from, uint32_t n, uint64_t base, unsigned widt
     }
 }
 
-static enum err get_vector(struct reader *r, uint32_t n, uint64_t *ret)
+enum err page_get_vector(struct reader *r, uint32_t n, uint64_t *ret)
 {
-    uint64_t base = reader_varint(r);
-    unsigned width = reader_u8(r);
-    uint64_t exceptions = reader_varint(r);
-    if (width > 64 || exceptions > n || (exceptions != 0 && width == 64))
+    struct page_vector v;
+    if (!page_vector_open(r, n, &v))
         return ERR_CORRUPT;
-    size_t len = packed_bytes(n, width);
-    struct slice packed = reader_take(r, len);
-    if (reader_failed(r))
-        return ERR_CORRUPT;
-    if (reader_left(r) >= 9) {
-        unpack(packed.ptr, n, base, width, ret);
-    } else { /* the last values are read eight bytes at a time too */
-        uint8_t padded[PAGE_VECTOR * 8 + 16];
-        assert(len + 9 <= sizeof padded);
-        if (len != 0)
-            memcpy(padded, packed.ptr, len);
-        memset(padded + len, 0, 9);
-        unpack(padded, n, base, width, ret);
-    }
-    for (uint64_t i = 0, at = 0; i < exceptions; i++) {
+    unpack(v.packed, n, v.base, v.width, ret);
+    for (uint64_t i = 0, at = 0; i < v.exceptions; i++) {
         uint64_t step = reader_varint(r);
         if (step >= n || at + step >= n)
             return ERR_CORRUPT;
         at += step;
-        ret[at] += reader_varint(r) << width;
+        ret[at] += reader_varint(r) << v.width;
     }
     return reader_failed(r) ? ERR_CORRUPT : ERR_OK;
 }
@@ -356,7 +337,7 @@ void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count)
     if (count == 0)
         return;
     if (all_equal(values, count)) {
-        buf_append_byte(out, METHOD_CONST);
+        buf_append_byte(out, PAGE_CONST);
         buf_append_varint(out, values[0]);
         return;
     }
@@ -364,12 +345,12 @@ void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count)
     struct costs c;
     measure_some(values, count, divisor, &c);
     if (c.runs < c.packed && c.runs < c.delta) {
-        buf_append_byte(out, METHOD_RUNS);
+        buf_append_byte(out, PAGE_RUNS);
         put_runs(out, values, count);
         return;
     }
     bool is_delta = c.delta < c.packed;
-    buf_append_byte(out, is_delta ? METHOD_DELTA : METHOD_PACKED);
+    buf_append_byte(out, is_delta ? PAGE_DELTA : PAGE_PACKED);
     buf_append_varint(out, divisor);
     put_vectors(out, values, count, divisor, is_delta, is_delta ? &c.delta_plan : &c.packed_plan);
 }
@@ -379,7 +360,7 @@ static enum err get_packed(struct reader *r, uint32_t count, bool is_delta, uint
     uint64_t divisor = reader_varint(r), before = 0;
     for (uint32_t from = 0; from < count; from += PAGE_VECTOR) {
         uint32_t m = count - from < PAGE_VECTOR ? count - from : PAGE_VECTOR;
-        enum err e = get_vector(r, m, ret + from);
+        enum err e = page_get_vector(r, m, ret + from);
         if (e != ERR_OK)
             return e;
         for (uint32_t i = 0; is_delta && i < m; i++)
@@ -410,15 +391,15 @@ enum err page_get_ints(struct reader *r, uint32_t count, uint64_t *ret)
     if (reader_failed(r))
         return ERR_CORRUPT;
     switch (method) {
-    case METHOD_CONST: {
+    case PAGE_CONST: {
         uint64_t v = reader_varint(r);
         for (uint32_t i = 0; i < count; i++)
             ret[i] = v;
         return reader_failed(r) ? ERR_CORRUPT : ERR_OK;
     }
-    case METHOD_PACKED: return get_packed(r, count, false, ret);
-    case METHOD_DELTA: return get_packed(r, count, true, ret);
-    case METHOD_RUNS: return get_runs(r, count, ret);
+    case PAGE_PACKED: return get_packed(r, count, false, ret);
+    case PAGE_DELTA: return get_packed(r, count, true, ret);
+    case PAGE_RUNS: return get_runs(r, count, ret);
     default: return ERR_CORRUPT;
     }
 }
@@ -439,97 +420,6 @@ enum err page_get_ascending(struct reader *r, uint32_t count, uint64_t *ret)
     for (uint32_t i = 1; e == ERR_OK && i < count; i++)
         wraps |= __builtin_add_overflow(ret[i], ret[i - 1], &ret[i]);
     return e == ERR_OK && wraps ? ERR_CORRUPT : e;
-}
-
-/* --- the same into less room: a vector at a time, so that the wide values stay near --- */
-
-struct narrow {
-    uint64_t limit;
-    uint32_t at, count;
-    uint8_t *u8; /* one of these */
-    uint32_t *u32;
-};
-
-static bool narrow_put(struct narrow *to, const uint64_t *values, uint32_t n)
-{
-    uint64_t bits = 0;
-    uint32_t wrong = 0, last = (uint32_t)(to->limit - 1);
-    for (uint32_t i = 0; i < n; i++)
-        bits |= values[i];
-    if (to->u8 != NULL) {
-        for (uint32_t i = 0; i < n; i++)
-            to->u8[to->at + i] = (uint8_t)values[i];
-        to->at += n;
-        return bits < to->limit; /* 256 */
-    }
-    for (uint32_t i = 0; i < n; i++)
-        to->u32[to->at + i] = (uint32_t)values[i];
-    if (bits >= to->limit) /* else none can be */
-        for (uint32_t i = 0; i < n; i++)
-            wrong |= to->u32[to->at + i] > last;
-    to->at += n;
-    return bits >> 32 == 0 && wrong == 0;
-}
-
-static bool narrow_fill(struct narrow *to, uint64_t value, uint64_t n)
-{
-    if (value >= to->limit || n > to->count - to->at)
-        return false;
-    if (to->u8 != NULL)
-        memset(to->u8 + to->at, (int)value, n);
-    for (uint64_t i = 0; to->u32 != NULL && i < n; i++)
-        to->u32[to->at + i] = (uint32_t)value;
-    to->at += (uint32_t)n;
-    return true;
-}
-
-static enum err narrow_packed(struct reader *r, bool is_delta, struct narrow *to)
-{
-    uint64_t divisor = reader_varint(r), before = 0, vector[PAGE_VECTOR];
-    while (to->at < to->count) {
-        uint32_t left = to->count - to->at, m = left < PAGE_VECTOR ? left : PAGE_VECTOR;
-        enum err e = get_vector(r, m, vector);
-        if (e != ERR_OK)
-            return e;
-        for (uint32_t i = 0; is_delta && i < m; i++)
-            before = vector[i] = before + (uint64_t)unzigzag(vector[i]);
-        for (uint32_t i = 0; divisor != 1 && i < m; i++)
-            vector[i] *= divisor;
-        if (!narrow_put(to, vector, m))
-            return ERR_CORRUPT;
-    }
-    return ERR_OK;
-}
-
-static enum err narrow_get(struct reader *r, struct narrow *to)
-{
-    if (to->count == 0)
-        return ERR_OK;
-    uint8_t method = reader_u8(r);
-    if (reader_failed(r) || method > METHOD_RUNS)
-        return ERR_CORRUPT;
-    if (method == METHOD_PACKED || method == METHOD_DELTA)
-        return narrow_packed(r, method == METHOD_DELTA, to);
-    while (to->at < to->count) {
-        uint64_t v = reader_varint(r);
-        uint64_t run = method == METHOD_CONST ? to->count : reader_varint(r);
-        if (reader_failed(r) || run == 0 || !narrow_fill(to, v, run))
-            return ERR_CORRUPT;
-    }
-    return ERR_OK;
-}
-
-enum err page_get_u32(struct reader *r, uint32_t count, uint64_t limit, uint32_t *ret)
-{
-    assert(limit <= (uint64_t)UINT32_MAX + 1);
-    if (limit == 0 && count != 0)
-        return ERR_CORRUPT;
-    return narrow_get(r, &(struct narrow){.limit = limit, .count = count, .u32 = ret});
-}
-
-enum err page_get_u8(struct reader *r, uint32_t count, uint8_t *ret)
-{
-    return narrow_get(r, &(struct narrow){.limit = UINT8_MAX + 1, .count = count, .u8 = ret});
 }
 
 /* --- doubles: most are short decimals; those come back from an integer and a power of ten, exactly, or the page stays raw --- */

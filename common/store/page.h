@@ -17,9 +17,6 @@ enum { PAGE_VECTOR = 1024 }; /* values that are packed together */
 /* Unsigned integers; the smallest of the methods is taken.  An empty list takes no bytes. */
 void page_put_ints(struct buf *out, const uint64_t *values, uint32_t count);
 MUST_CHECK enum err page_get_ints(struct reader *r, uint32_t count, uint64_t *ret);
-/* The same where all have to be below `limit`, at most 2^32, and as bytes. */
-MUST_CHECK enum err page_get_u32(struct reader *r, uint32_t count, uint64_t limit, uint32_t *ret);
-MUST_CHECK enum err page_get_u8(struct reader *r, uint32_t count, uint8_t *ret);
 
 /* Numbers that never descend, as the steps between them; the values are used up.  Getting also refuses a sum that wraps. */
 void page_put_ascending(struct buf *out, uint64_t *values, uint32_t count);

@@ -1,6 +1,7 @@
 /* Any bytes as a page, and any bytes as the values of one.  Property: what can be read, and whatever is put, comes back the same when it is written and read again. */
 #include "common/codec/lz4_page.h"
 #include "common/store/page.h"
+#include "common/store/page_scan.h"
 #include "common/store/page_template.h"
 
 #include <assert.h>
@@ -10,6 +11,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { COUNT_MAX = 5000 };
 
 /* --- values, put and got again --- */
+
+/* A question that is answered is answered as the values say; v: NULL when they can not be read. */
+static void fuzz_scans(struct reader bytes, uint32_t count, const uint64_t *v)
+{
+    static uint8_t is_it[COUNT_MAX], table[300];
+    static uint32_t wide[COUNT_MAX];
+    struct page_scan_interval in = {count, count * 3u, count % 2 != 0};
+    struct reader r = bytes;
+    for (uint32_t i = 0; i < 300; i++)
+        table[i] = i % 5 == 1;
+    if (page_scan_range(&r, count, in, is_it) == ERR_OK && v != NULL)
+        for (uint32_t i = 0; i < count; i++)
+            assert(is_it[i] == ((in.min <= v[i] && v[i] <= in.max) != in.is_outside));
+    r = bytes;
+    if (page_scan_table(&r, count, table, 300, is_it) == ERR_OK && v != NULL)
+        for (uint32_t i = 0; i < count; i++)
+            assert(v[i] >= 300 || is_it[i] == table[v[i]]);
+    r = bytes;
+    if (page_scan_u32(&r, count, 1u << 20, wide) == ERR_OK && v != NULL)
+        for (uint32_t i = 0; i < count; i++)
+            assert(wide[i] < 1u << 20 && wide[i] == v[i]);
+    r = bytes;
+    if (page_scan_u8(&r, count, is_it) == ERR_OK && v != NULL)
+        for (uint32_t i = 0; i < count; i++)
+            assert(is_it[i] == v[i]);
+}
 
 static void again_ints(const uint64_t *v, uint32_t count)
 {
@@ -30,19 +57,20 @@ static void again_ints(const uint64_t *v, uint32_t count)
     /* Narrow ones are read as such, and refused at a limit that one of them reaches. */
     back = reader_of(buf_slice(&b));
     if (count > 0 && max <= UINT32_MAX) {
-        e = page_get_u32(&back, count, max + 1, words);
+        e = page_scan_u32(&back, count, max + 1, words);
         assert(e == ERR_OK);
         for (uint32_t i = 0; i < count; i++)
             assert(words[i] == v[i]);
         back = reader_of(buf_slice(&b));
-        e = page_get_u32(&back, count, max, words);
+        e = page_scan_u32(&back, count, max, words);
         assert(e == ERR_CORRUPT);
     }
     back = reader_of(buf_slice(&b));
-    e = page_get_u8(&back, count, bytes);
+    e = page_scan_u8(&back, count, bytes);
     assert((e == ERR_OK) == (max <= UINT8_MAX));
     for (uint32_t i = 0; e == ERR_OK && i < count; i++)
         assert(bytes[i] == v[i]);
+    fuzz_scans(reader_of(buf_slice(&b)), count, v);
     buf_release(&b);
 }
 
@@ -140,7 +168,10 @@ static void again_page(struct slice raw, uint32_t count, uint8_t kind, struct ar
 static void fuzz_ints(struct reader *r, uint32_t count)
 {
     static uint64_t v[COUNT_MAX];
-    if (page_get_ints(r, count, v) == ERR_OK)
+    struct reader bytes = *r;
+    bool is_read = page_get_ints(r, count, v) == ERR_OK;
+    fuzz_scans(bytes, count, is_read ? v : NULL);
+    if (is_read)
         again_ints(v, count);
 }
 

@@ -1,5 +1,6 @@
 #include "common/base/rng.h"
 #include "common/store/page.h"
+#include "common/store/page_scan.h"
 #include "tests/lib/test.h"
 
 #include <math.h>
@@ -16,23 +17,101 @@ static void check_narrow(struct slice bytes, const uint64_t *v, uint32_t n)
         most = v[i] > most ? v[i] : most;
     bool fits = most <= UINT32_MAX;
     struct reader r = reader_of(bytes);
-    assert_int_equal(page_get_u32(&r, n, fits ? most + 1 : (uint64_t)UINT32_MAX + 1, wide),
+    assert_int_equal(page_scan_u32(&r, n, fits ? most + 1 : (uint64_t)UINT32_MAX + 1, wide),
                      fits ? ERR_OK : ERR_CORRUPT);
     for (uint32_t i = 0; fits && i < n; i++)
         assert_true(wide[i] == v[i]);
     r = reader_of(bytes);
     if (fits && n != 0)
-        assert_int_equal(page_get_u32(&r, n, most, wide), ERR_CORRUPT);
+        assert_int_equal(page_scan_u32(&r, n, most, wide), ERR_CORRUPT);
     r = reader_of(bytes);
-    assert_int_equal(page_get_u8(&r, n, narrow), most <= UINT8_MAX ? ERR_OK : ERR_CORRUPT);
+    assert_int_equal(page_scan_u8(&r, n, narrow), most <= UINT8_MAX ? ERR_OK : ERR_CORRUPT);
     for (uint32_t i = 0; most <= UINT8_MAX && i < n; i++)
         assert_true(narrow[i] == v[i]);
     for (size_t cut = 0; fits && cut < bytes.len && bytes.len < 1000; cut++) {
         r = reader_of((struct slice){bytes.ptr, cut});
-        assert_int_equal(page_get_u32(&r, n, most + 1, wide), ERR_CORRUPT);
+        assert_int_equal(page_scan_u32(&r, n, most + 1, wide), ERR_CORRUPT);
     }
     free(wide);
     free(narrow);
+}
+
+/* A question of the bytes against the same question of the values. */
+static void check_range(struct slice bytes, const uint64_t *v, uint32_t n, uint64_t min,
+                        uint64_t max)
+{
+    uint8_t *got = calloc(n + 1, 1);
+    assert_non_null(got);
+    for (int is_outside = 0; is_outside < 2; is_outside++) {
+        struct reader r = reader_of(bytes);
+        struct page_scan_interval in = {min, max, is_outside != 0};
+        assert_int_equal(page_scan_range(&r, n, in, got), ERR_OK);
+        assert_true(reader_done(&r));
+        for (uint32_t i = 0; i < n; i++)
+            assert_int_equal(got[i], (min <= v[i] && v[i] <= max) != (is_outside != 0));
+    }
+    free(got);
+}
+
+static void check_table(struct slice bytes, const uint64_t *v, uint32_t n, uint32_t every)
+{
+    enum { ENTRIES_MAX = 1 << 17 };
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < n; i++)
+        most = v[i] > most ? v[i] : most;
+    if (most >= ENTRIES_MAX || n == 0)
+        return;
+    uint8_t *table = calloc(most + 1, 1), *got = calloc(n + 1, 1);
+    assert_non_null(table);
+    assert_non_null(got);
+    for (uint64_t i = 0; i <= most; i++)
+        table[i] = every == 0 || i % every == v[n / 2] % every;
+    struct reader r = reader_of(bytes);
+    assert_int_equal(page_scan_table(&r, n, table, (uint32_t)most + 1, got), ERR_OK);
+    assert_true(reader_done(&r));
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(got[i], table[v[i]]);
+    for (uint64_t i = 0; i <= most; i++)
+        table[i] =
+            i !=
+            most; /* what is read is checked: a table that ends too early is seen, unless nothing of its end was needed */
+    r = reader_of(bytes);
+    if (most > 0)
+        assert_int_equal(page_scan_table(&r, n, table, (uint32_t)most, got), ERR_CORRUPT);
+    free(table);
+    free(got);
+}
+
+static void check_scans(struct slice bytes, const uint64_t *v, uint32_t n)
+{
+    uint64_t least = UINT64_MAX, most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        least = v[i] < least ? v[i] : least;
+        most = v[i] > most ? v[i] : most;
+    }
+    uint64_t middle = n == 0 ? 0 : v[n / 2], other = n == 0 ? 0 : v[n / 3];
+    check_range(bytes, v, n, 0, UINT64_MAX);
+    check_range(bytes, v, n, middle, middle);
+    check_range(bytes, v, n, 0, middle);
+    check_range(bytes, v, n, middle, UINT64_MAX);
+    check_range(bytes, v, n, middle < other ? middle : other, middle < other ? other : middle);
+    if (most < UINT64_MAX)
+        check_range(bytes, v, n, most + 1, UINT64_MAX);
+    if (least > 0 && n != 0)
+        check_range(bytes, v, n, 0, least - 1);
+    check_range(bytes, v, n, middle / 2, middle / 2 + 1);
+    for (uint32_t every = 0; every < 4; every++)
+        check_table(bytes, v, n, every);
+    uint8_t table[2] = {0, 1}, *got = calloc(n + 1, 1);
+    assert_non_null(got);
+    for (size_t cut = 0; cut < bytes.len && bytes.len < 300; cut++) {
+        struct reader r = reader_of((struct slice){bytes.ptr, cut});
+        struct page_scan_interval in = {middle, middle, false};
+        assert_int_equal(page_scan_range(&r, n, in, got), ERR_CORRUPT);
+        r = reader_of((struct slice){bytes.ptr, cut});
+        assert_int_equal(page_scan_table(&r, n, table, 2, got), ERR_CORRUPT);
+    }
+    free(got);
 }
 
 static void check_ints(const uint64_t *v, uint32_t n, size_t bytes_max)
@@ -55,6 +134,7 @@ static void check_ints(const uint64_t *v, uint32_t n, size_t bytes_max)
     for (uint32_t i = 0; i < n; i++)
         assert_true(back[i] == v[i]);
     check_narrow((struct slice){copy, b.len}, v, n);
+    check_scans((struct slice){copy, b.len}, v, n);
     for (size_t cut = 0; cut < b.len && b.len < 3000; cut++) { /* less is not enough */
         r = reader_of((struct slice){copy, cut});
         assert_int_equal(page_get_ints(&r, n, back), ERR_CORRUPT);
