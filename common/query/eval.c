@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-enum { CONJUNCTS_MAX = 256 };
+enum { CONJUNCTS_MAX = 256, CONJUNCTS_LISTED = 32 };
 
 void eval_init(struct eval *e, struct segment *s, struct arena *a, const atomic_bool *cancel)
 {
@@ -91,7 +91,7 @@ static enum err mask_not(struct eval *e, uint32_t table, uint8_t **mask)
     return ERR_OK;
 }
 
-/* Puts `from` away and leaves the result in *into. */
+/* Puts `from` away and leaves the result in *into; no row at all is NULL. */
 static void mask_and(struct eval *e, uint32_t table, uint8_t **into, uint8_t *from)
 {
     if (*into == NULL || from == NULL) {
@@ -100,9 +100,14 @@ static void mask_and(struct eval *e, uint32_t table, uint8_t **into, uint8_t *fr
         *into = NULL;
         return;
     }
+    uint8_t any = 0;
     for (uint32_t r = 0; r < e->rows[table]; r++)
-        (*into)[r] &= from[r];
+        any |= (*into)[r] &= from[r];
     eval_mask_put(e, table, from);
+    if (any == 0) {
+        eval_mask_put(e, table, *into);
+        *into = NULL;
+    }
 }
 
 static void mask_or(struct eval *e, uint32_t table, uint8_t **into, uint8_t *from)
@@ -134,15 +139,27 @@ static enum err gather(struct eval *e, uint32_t table, const uint32_t *index, ui
     return ERR_OK;
 }
 
-static enum err to_spans(struct eval *e, uint32_t table, uint8_t **mask)
+enum err eval_to_spans(struct eval *e, uint32_t table, uint8_t **mask)
 {
-    if (table == SEG_RESOURCE)
-        return gather(e, table, e->fixed.resource, SEG_SPAN, mask);
-    if (table == SEG_SCOPE)
-        return gather(e, table, e->fixed.scope, SEG_SPAN, mask);
-    if (table == EVAL_TRACE)
-        return gather(e, table, e->fixed.trace, SEG_SPAN, mask);
-    return ERR_OK;
+    uint32_t which = table == SEG_RESOURCE ? SEG_F_RESOURCE
+                     : table == SEG_SCOPE  ? SEG_F_SCOPE
+                                           : SEG_F_TRACE;
+
+    if (table == SEG_SPAN || table == SEG_EVENT || table == SEG_LINK || *mask == NULL)
+        return ERR_OK;
+    if ((e->fixed_have & which) == 0 && table != EVAL_TRACE) {
+        enum err err = eval_match_shared(e, table, mask);
+        if (err != ERR_NOT_FOUND)
+            return err;
+    }
+    enum err err = eval_fixed(e, which);
+    if (err != ERR_OK)
+        return err;
+    return gather(e, table,
+                  table == SEG_RESOURCE ? e->fixed.resource
+                  : table == SEG_SCOPE  ? e->fixed.scope
+                                        : e->fixed.trace,
+                  SEG_SPAN, mask);
 }
 
 static enum err atom_rows(struct eval *e, const struct eval_node *n, struct eval_source *src,
@@ -152,7 +169,7 @@ static enum err atom_rows(struct eval *e, const struct eval_node *n, struct eval
                        ? eval_atom_compare(e, src, &n->pred, ret)
                        : eval_atom_exists(e, src, n->kind == EVAL_NOT_EXISTS, ret);
 
-    return err == ERR_OK ? to_spans(e, src->table, ret) : err;
+    return err == ERR_OK ? eval_to_spans(e, src->table, ret) : err;
 }
 
 /* Unscoped: the span's value hides the resource's. */
@@ -177,8 +194,30 @@ static enum err atom_unscoped(struct eval *e, const struct eval_node *n, uint8_t
     return ERR_OK;
 }
 
+/* By the segment itself, or from columns that are read now; nobody asks there which resource a span has. */
+static enum err atom_late(struct eval *e, const struct eval_node *n, uint8_t **ret)
+{
+    struct eval_node bound = *n;
+    bool is_by_table = e->is_by_table;
+    enum err err = eval_match(e, n, ret);
+
+    if (err != ERR_NOT_FOUND)
+        return err;
+    e->is_by_table = true;
+    err = eval_bind_sources(e, n->late, n->kind == EVAL_COMPARE ? &n->pred : NULL, bound.sources);
+    e->is_by_table = is_by_table;
+    if (err != ERR_OK)
+        return err;
+    return bound.sources[1] != NULL ? atom_unscoped(e, &bound, ret)
+                                    : atom_rows(e, &bound, bound.sources[0], ret);
+}
+
 static enum err atom(struct eval *e, const struct eval_node *n, struct domain d, uint8_t **ret)
 {
+    if (n->late != NULL) {
+        enum err err = atom_late(e, n, ret);
+        return err == ERR_OK && n->kind == EVAL_NOT_EXISTS ? mask_not(e, SEG_SPAN, ret) : err;
+    }
     uint32_t table = n->sources[0]->table;
     bool is_child = table == SEG_EVENT || table == SEG_LINK;
 
@@ -224,6 +263,24 @@ static enum err constant(struct eval *e, const struct eval_node *n, struct domai
     return mask_ones(e, d.table, ret);
 }
 
+/* What && joins, added to the list; 0 when that is more than it holds. */
+static uint32_t conjuncts_list(const struct eval_node *n, const struct eval_node **list,
+                               uint32_t count)
+{
+    for (; n->kind == EVAL_AND; n = n->left) { /* chains lean to the left */
+        count = conjuncts_list(n->right, list, count);
+        if (count == 0)
+            return 0;
+    }
+    if (count == CONJUNCTS_LISTED)
+        return 0;
+    list[count] = n;
+    return count + 1;
+}
+
+static enum err all_of(struct eval *e, const struct eval_node *const *nodes, uint32_t count,
+                       struct domain d, uint8_t **ret);
+
 /* The node where every row of d.table has all it depends on. */
 static enum err mask_direct(struct eval *e, const struct eval_node *n, struct domain d,
                             uint8_t **ret)
@@ -244,6 +301,10 @@ static enum err mask_direct(struct eval *e, const struct eval_node *n, struct do
     case EVAL_AND:
     case EVAL_OR: break;
     }
+    const struct eval_node *list[CONJUNCTS_LISTED];
+    uint32_t count = n->kind == EVAL_AND ? conjuncts_list(n, list, 0) : 0;
+    if (count != 0)
+        return all_of(e, list, count, d, ret);
     err = mask_of(e, n->left, d, ret);
     if (err != ERR_OK || (n->kind == EVAL_AND && *ret == NULL))
         return err;
@@ -257,14 +318,23 @@ static enum err mask_direct(struct eval *e, const struct eval_node *n, struct do
     return ERR_OK;
 }
 
+/* The cheapest first: mostly one that is not met anywhere here spares the others. */
 static enum err all_of(struct eval *e, const struct eval_node *const *nodes, uint32_t count,
                        struct domain d, uint8_t **ret)
 {
     uint8_t *mask = NULL, *next = NULL;
     enum err err = ERR_OK;
+    uint8_t order[CONJUNCTS_MAX];
 
+    assert(count <= CONJUNCTS_MAX);
     for (uint32_t i = 0; i < count; i++) {
-        err = mask_of(e, nodes[i], d, &next);
+        uint32_t at = i;
+        for (; at > 0 && nodes[order[at - 1]]->cost > nodes[i]->cost; at--)
+            order[at] = order[at - 1];
+        order[at] = (uint8_t)i;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        err = mask_of(e, nodes[order[i]], d, &next);
         if (err != ERR_OK)
             return err;
         if (i == 0)
@@ -325,7 +395,10 @@ static enum err exists_pairs(struct eval *e, const struct eval_node *n, struct d
 {
     unsigned deps = n->deps & ~d.none;
     uint8_t *mask = NULL;
-    enum err err = eval_mask_get(e, SEG_SPAN, &mask);
+    enum err err = eval_bind_ready(e, n);
+
+    if (err == ERR_OK)
+        err = eval_mask_get(e, SEG_SPAN, &mask);
 
     for (uint32_t r = 0; err == ERR_OK && r < e->rows[SEG_SPAN]; r++) {
         uint32_t events = child_count(e, 0, r, deps), links = child_count(e, 1, r, deps);

@@ -75,6 +75,9 @@ struct eval_node {
     uint8_t deps;
     enum ql_op op;      /* GENERIC */
     struct value value; /* CONST */
+    unsigned cost;      /* of its mask, beside others */
+    const struct ql_attribute
+        *late; /* COMPARE, EXISTS, NOT_EXISTS, as a condition: sources are NULL until needed */
     struct eval_source
         *sources[2];       /* ATTRIBUTE, COMPARE, EXISTS, NOT_EXISTS: unscoped has span, resource */
     struct eval_pred pred; /* COMPARE */
@@ -162,6 +165,20 @@ MUST_CHECK enum err eval_bind_sources(struct eval *e, const struct ql_attribute 
                                       const struct eval_pred *pred, struct eval_source *ret[2]);
 bool eval_bind_pred(const struct ql_expr *expr, const struct ql_attribute **ret_attribute,
                     struct eval_pred *ret);
+
+/* Binds what was left for later, in nodes that are of this eval: values are asked for row by row. */
+MUST_CHECK enum err eval_bind_ready(struct eval *e, const struct eval_node *n);
+
+/* eval_match.c */
+bool eval_match_is_late(const struct ql_attribute *at);
+/* The spans for which a condition with `late` holds (NOT_EXISTS: the others).  ERR_NOT_FOUND: sources have to be bound. */
+MUST_CHECK enum err eval_match(struct eval *e, const struct eval_node *n, uint8_t **ret);
+/* A mask of resources or scopes as one of spans, without reading which each span has.  ERR_NOT_FOUND: not possible, *mask is as it was. */
+MUST_CHECK enum err eval_match_shared(struct eval *e, uint32_t table, uint8_t **mask);
+unsigned eval_match_cost(const struct eval_node *n);
+
+/* eval.c: a mask of resources, scopes or traces as one of spans; it is taken on success. */
+MUST_CHECK enum err eval_to_spans(struct eval *e, uint32_t table, uint8_t **mask);
 
 /* eval_atom.c: a mask over the rows of the source's table. */
 MUST_CHECK enum err eval_atom_compare(struct eval *e, struct eval_source *src,

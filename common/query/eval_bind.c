@@ -293,6 +293,14 @@ static bool is_same_only(const struct slice *a, const struct slice *b)
     return a == NULL || b == NULL ? a == b : slice_eq(*a, *b);
 }
 
+/* Whoever asks for the value of a span has to know its resource and scope. */
+static enum err for_rows(struct eval *e, const struct eval_source *src)
+{
+    if (e->is_by_table || (src->table != SEG_RESOURCE && src->table != SEG_SCOPE))
+        return ERR_OK;
+    return eval_fixed(e, src->table == SEG_RESOURCE ? SEG_F_RESOURCE : SEG_F_SCOPE);
+}
+
 static enum err bind_only(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
                           const struct slice *only, struct eval_source **ret)
 {
@@ -306,7 +314,7 @@ static enum err bind_only(struct eval *e, const struct ql_attribute *at, enum ql
         if (b->intrinsic == at->intrinsic && b->scope == scope && is_same_only(b->only, only) &&
             (at->intrinsic != QL_I_NONE || slice_eq(b->name, at->name))) {
             *ret = b->source;
-            return ERR_OK;
+            return for_rows(e, b->source);
         }
     struct eval_bound *b = ARENA_NEW(e->a, struct eval_bound);
     if (b == NULL)
@@ -317,14 +325,10 @@ static enum err bind_only(struct eval *e, const struct ql_attribute *at, enum ql
                                      : bind_scope(e, at, scope, only, &b->source);
     if (err != ERR_OK)
         return err;
-    if (!e->is_by_table && (b->source->table == SEG_RESOURCE || b->source->table == SEG_SCOPE))
-        err = eval_fixed(e, b->source->table == SEG_RESOURCE ? SEG_F_RESOURCE : SEG_F_SCOPE);
-    if (err != ERR_OK)
-        return err;
     b->next = e->bound;
     e->bound = b;
     *ret = b->source;
-    return ERR_OK;
+    return for_rows(e, b->source);
 }
 
 enum err eval_bind_source(struct eval *e, const struct ql_attribute *at, enum ql_scope scope,
@@ -429,6 +433,33 @@ static enum err bind_sources(struct eval *e, const struct ql_attribute *at,
     return ERR_OK;
 }
 
+/* A condition: what it needs is read when it is its turn, if it comes to that. */
+static enum err bind_condition(struct eval *e, const struct ql_attribute *at,
+                               const struct eval_pred *pred, struct eval_node *n)
+{
+    if (!eval_match_is_late(at)) {
+        n->cost = 7;
+        return bind_sources(e, at, pred, n);
+    }
+    n->late = at;
+    n->cost = eval_match_cost(n);
+    return ERR_OK;
+}
+
+enum err eval_bind_ready(struct eval *e, const struct eval_node *node)
+{
+    struct eval_node *n = (struct eval_node *)(uintptr_t)node;
+    enum err err = ERR_OK;
+
+    for (; n != NULL && err == ERR_OK; n = n->left) {
+        if (n->late != NULL && n->sources[0] == NULL)
+            err = bind_sources(e, n->late, n->kind == EVAL_COMPARE ? &n->pred : NULL, n);
+        if (err == ERR_OK && n->right != NULL)
+            err = eval_bind_ready(e, n->right);
+    }
+    return err;
+}
+
 static enum ql_op flipped(enum ql_op op)
 {
     switch ((int)op) {
@@ -486,6 +517,7 @@ static enum err bind_pair(struct eval *e, const struct ql_expr *expr, bool is_bo
     if (err != ERR_OK)
         return err;
     n->deps = (uint8_t)(n->left->deps | (n->right != NULL ? n->right->deps : 0));
+    n->cost = eval_match_cost(n);
     return ERR_OK;
 }
 
@@ -505,7 +537,7 @@ static enum err bind_not(struct eval *e, const struct ql_expr *expr, struct eval
     if (!is_attribute)
         return bind_pair(e, expr, true, n);
     n->pred = (struct eval_pred){.op = QL_EQ, .value = value_bool(is_even), .is_strict = true};
-    return bind_sources(e, &inner->attribute, NULL, n);
+    return bind_condition(e, &inner->attribute, NULL, n);
 }
 
 enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval_node **ret)
@@ -520,8 +552,10 @@ enum err eval_bind_value(struct eval *e, const struct ql_expr *expr, struct eval
         return is_static ? ERR_OK : bind_sources(e, &expr->attribute, NULL, n);
     }
     bool is_arithmetic = (expr->op >= QL_ADD && expr->op <= QL_POW) || expr->op == QL_NEG;
-    if (!is_arithmetic)
-        return eval_bind(e, expr, ret);
+    if (!is_arithmetic) {
+        enum err err = eval_bind(e, expr, ret);
+        return err == ERR_OK ? eval_bind_ready(e, *ret) : err;
+    }
     struct eval_node *n = node_new(e, EVAL_GENERIC);
     if (n == NULL)
         return arena_err(e->a);
@@ -543,7 +577,7 @@ static enum err bind_unary(struct eval *e, const struct ql_expr *expr, struct ev
         return arena_err(e->a);
     n->op = expr->op;
     *ret = n;
-    return is_attribute ? bind_sources(e, &expr->left->attribute, NULL, n)
+    return is_attribute ? bind_condition(e, &expr->left->attribute, NULL, n)
                         : bind_pair(e, expr, false, n);
 }
 
@@ -577,5 +611,5 @@ enum err eval_bind(struct eval *e, const struct ql_expr *expr, struct eval_node 
         return arena_err(e->a);
     n->pred = pred;
     *ret = n;
-    return bind_sources(e, attribute, &n->pred, n);
+    return bind_condition(e, attribute, &n->pred, n);
 }
