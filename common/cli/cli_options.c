@@ -36,7 +36,7 @@ const struct cli_option_row cli_options_rows[] = {
     {"scope", "SCOPE", "resource span event link instrumentation intrinsic", "only names of this scope: resource, span, event, link, instrumentation, intrinsic", OF(TAGS), AT(scope)},
     {"filter", "TRACEQL", NULL, "only what occurs in spans that match", OF(TAGS) | OF(VALUES), AT(filter)},
     {"output", "FORMAT", "table json", "table (default), or json: the server's answer as it is", QUERIES, AT(output)},
-    {"stream", NULL, NULL, "over gRPC: results as they come (json: a line a message, the last is complete)", STREAMS, AT(is_stream)},
+    {"stream", NULL, NULL, "over gRPC: results as they come (json: a line a message)", STREAMS, AT(is_stream)},
     {"timeout", "DURATION", NULL, "of the whole call; default 1m", QUERIES, AT(timeout)},
     {"utc", NULL, NULL, "times in UTC, not in the local time zone", QUERIES, AT(is_utc)},
     {"no-progress", NULL, NULL, "nothing on stderr while it works", QUERIES, AT(is_quiet)},

@@ -47,9 +47,11 @@ static void put_span(struct search *s, const struct cli_span *span)
 
     cli_time_put_duration(span->duration_ns, duration);
     buf_init(&line, SIZE_MAX / 2);
-    buf_appendf(&line, "  " SLICE_FMT "  %7s  " SLICE_FMT "%s" SLICE_FMT, SLICE_ARG(span->id),
-                duration, SLICE_ARG(span->name), span->name.len > 0 ? "  " : "",
-                SLICE_ARG(span->attributes));
+    buf_appendf(&line, "  " SLICE_FMT "  %7s", SLICE_ARG(span->id), duration);
+    const struct slice more[] = {span->name, span->attributes};
+    for (size_t i = 0; i < 2; i++)
+        if (more[i].len > 0)
+            buf_appendf(&line, "  " SLICE_FMT, SLICE_ARG(more[i]));
     cli_table_line(&s->table, buf_slice(&line));
     buf_release(&line);
 }

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import ssl
 import struct
 import subprocess
 import termios
@@ -139,6 +140,7 @@ def test_search(data, url):
     # Spans, and attributes that were selected.
     out, _ = run("query", "search", "{ span.n = 7 } | select(span.n, resource.service.name)", *window(data), "--spss", 2, env=url)
     assert re.search(r"^  0*8 +107ms .*n=7", out, re.M), out
+    assert not re.search(r" $", out, re.M)
     # Zones, dates.
     assert "START +05:30" in run("query", "search", "{}", env={**url, "TZ": "IST-5:30"})[0]
     out, _ = run("query", "search", "{}", "--since", "2d", "--utc", env={**url, "TZ": "IST-5:30"})
@@ -276,16 +278,16 @@ def jobs(completed, total):
 
 
 @contextlib.contextmanager
-def streaming_server(methods):
-    """A gRPC server with these methods: {name: function of request and context that yields messages}."""
+def streaming_server(methods, tls=None):
+    """A gRPC server with these methods: {name: function of request and context that yields messages}; tls: credentials."""
     pool = futures.ThreadPoolExecutor(4)
     server = grpc.server(pool)
     handlers = {name: grpc.unary_stream_rpc_method_handler(fn, request_deserializer=bytes, response_serializer=bytes) for name, fn in methods.items()}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tempopb.StreamingQuerier", handlers)])
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_secure_port("127.0.0.1:0", tls) if tls else server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
     finally:
         server.stop(0)
         pool.shutdown()
@@ -372,6 +374,34 @@ def test_streams_that_fail():
         assert "imed out" in err or "gRPC status 4" in err
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Of 127.0.0.1, by itself: -> key file, certificate file."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, own = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", own],
+                   check=True, capture_output=True, timeout=120)
+    return key, own
+
+
+def test_https(certificate):
+    key, own = certificate
+
+    def search(_, context):
+        yield trace_message("aa", time.time_ns())
+
+    def check(url, *more):
+        assert "certificate" in run("query", "search", "{}", "--url", url, *more, code=FAILED)[1]
+        assert "aa" in run("query", "search", "{}", "--url", url, *more, "--ca-file", own)[0]
+        assert "aa" in run("query", "search", "{}", "--url", url, *more, "--insecure")[0]
+        assert "nowhere.pem" in run("query", "search", "{}", "--url", url, *more, "--ca-file", "nowhere.pem", code=MISUSE)[1]
+
+    with streaming_server({"Search": search}, grpc.ssl_server_credentials([(key.read_bytes(), own.read_bytes())])) as url:
+        check(url, "--stream")
+    with plain_server((200, b'{"traces":[{"traceID":"aa"}]}'), tls=certificate) as url:
+        check(url)
+
+
 class Plain(http.server.BaseHTTPRequestHandler):
     """A server whose answers are the test's own."""
     answer, wait = (200, b"{}"), None
@@ -390,12 +420,16 @@ class Plain(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def plain_server(answer, wait=None):
+def plain_server(answer, wait=None, tls=None):
     handler = type("Handler", (Plain,), {"answer": answer, "wait": wait})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls[1], tls[0])
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
