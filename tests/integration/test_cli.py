@@ -95,7 +95,7 @@ def data(module_makes):
         assert c.push_json(request(f"svc-{k % 3}", span(trace_id, f"{k + 1:016x}", name=f"op-{k % 5}", start=base + k * S, ms=100 + k, n=k),
                                    span(trace_id, f"{k + 101:016x}", parent=f"{k + 1:016x}", name="child", start=base + k * S + 10**7, ms=20, status=2)))[0] == 200
     odd = "c" * 32
-    assert c.push_json(request(f"evil-{EVIL}", span(odd, "e" * 16, name=f"name-{EVIL}", start=base - 3000 * S, text=f"value-{EVIL}", **{"日本": "語"})))[0] == 200
+    assert c.push_json(request(f"evil-{EVIL}", span(odd, "e" * 16, name=f"name-{EVIL}", start=base - 600 * S, text=f"value-{EVIL}", **{"日本": "語"})))[0] == 200
     eventually(lambda: len(c.search("{}", limit=100)) == 31)
     return c, base // S, ids, odd
 
