@@ -62,9 +62,10 @@ static enum err call_parse(struct api_request *r, struct metrics_call *c, const 
 }
 
 /* Of hints of one name the first of a fitting type counts. */
-static uint32_t exemplars_wanted(const struct metrics_call *c)
+static uint32_t exemplars_wanted(const struct api_request *r, const struct metrics_call *c)
 {
-    uint32_t n = c->p.exemplars < METRICS_EXEMPLARS_MAX ? c->p.exemplars : METRICS_EXEMPLARS_MAX;
+    uint32_t most = (uint32_t)r->rules.config->metrics_max_exemplars;
+    uint32_t n = c->p.exemplars < most ? c->p.exemplars : most;
 
     for (uint32_t i = 0; i < c->ql->hint_count; i++) {
         struct value v = c->ql->hints[i].value;
@@ -73,15 +74,21 @@ static uint32_t exemplars_wanted(const struct metrics_call *c)
         if (v.type == VALUE_BOOL)
             return v.i != 0 ? n : 0;
         if (v.type == VALUE_INT)
-            return v.i < 0                       ? 0
-                   : v.i < METRICS_EXEMPLARS_MAX ? (uint32_t)v.i
-                                                 : METRICS_EXEMPLARS_MAX;
+            return v.i < 0 ? 0 : v.i < most ? (uint32_t)v.i : most;
     }
     return n;
 }
 
+/* 0: all. */
+static uint32_t series_wanted(const struct api_request *r, const struct metrics_call *c)
+{
+    uint32_t most = (uint32_t)r->rules.config->metrics_max_series;
+
+    return most != 0 && (c->p.series_max == 0 || c->p.series_max > most) ? most : c->p.series_max;
+}
+
 /* Ends on multiples of the step, and one step more before the first. */
-static void window_range(struct metrics_call *c)
+static void window_range(const struct api_request *r, struct metrics_call *c)
 {
     uint64_t step = c->p.step_ns, first = c->p.start_ns / step * step;
     uint64_t end = (c->p.end_ns + step - 1) / step * step;
@@ -90,8 +97,8 @@ static void window_range(struct metrics_call *c)
         first -= step;
     c->q.window = (struct metrics_window){first, step, (uint32_t)((end - first) / step)};
     c->range_ns = step;
-    c->q.exemplars = exemplars_wanted(c) / c->q.leaf_count;
-    if (c->q.exemplars == 0 && exemplars_wanted(c) != 0)
+    c->q.exemplars = exemplars_wanted(r, c) / c->q.leaf_count;
+    if (c->q.exemplars == 0 && exemplars_wanted(r, c) != 0)
         c->q.exemplars = 1;
 }
 
@@ -130,7 +137,7 @@ static enum err metrics_answer(struct api_request *r, struct api_answer *answer,
 
     if (e == ERR_OK) {
         if (is_range)
-            window_range(&c);
+            window_range(r, &c);
         else
             window_instant(&c);
         e = call_run(r, &c, &out, detail);
@@ -138,7 +145,7 @@ static enum err metrics_answer(struct api_request *r, struct api_answer *answer,
     if (e == ERR_OK) {
         answer->missing = r->search.missing;
         out.window = c.q.window;
-        out.series_max = c.p.series_max;
+        out.series_max = series_wanted(r, &c);
         out.message = c.message;
         if (r->is_stream)
             answers_metrics_pb(&answer->body, &out, is_range);

@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-enum { SEARCH_DEFAULT_WINDOW_S = 15 * 60 };
+enum { SEARCH_DEFAULT_WINDOW_S = 15 * 60, INTERVALS_MAX = 10000 };
 
 /* An integer as Go's strconv would read it, with its words. */
 static enum err go_int(struct slice text, const char *param, const char *function, int64_t min,
@@ -487,11 +487,14 @@ enum err params_metrics(struct arena *a, const struct params_rules *rules, struc
     }
     if (p.step_ns == 0)
         return err_detail_set(reterr_detail, ERR_INVALID, "step must be greater than 0");
-    if ((p.end_ns - p.start_ns) / p.step_ns > 10000)
+    uint64_t intervals = (uint64_t)rules->config->metrics_max_intervals;
+    if (intervals == 0)
+        intervals = INTERVALS_MAX;
+    if ((p.end_ns - p.start_ns) / p.step_ns > intervals)
         return err_detail_set(reterr_detail, ERR_INVALID,
                               "step of %gs is too small, minimum step for given range is %gs",
                               (double)p.step_ns / 1e9,
-                              (double)(p.end_ns - p.start_ns) / 1e9 / 10000);
+                              (double)(p.end_ns - p.start_ns) / 1e9 / (double)intervals);
     *ret = p;
     return metrics_range(rules->limits, p.end_ns - p.start_ns, reterr_detail);
 }

@@ -26,7 +26,7 @@ enum {
     METRICS_INTERVALS_MAX = 10002, /* 10,000 asked for, and what alignment adds */
     METRICS_SERIES_MAX = 100000,   /* of one leaf */
     METRICS_LEAVES_MAX = 16,
-    METRICS_EXEMPLARS_MAX = 100 /* of one leaf */
+    METRICS_EXEMPLARS_MAX = 1000 /* of one leaf */
 };
 
 struct metrics_window {

@@ -204,6 +204,24 @@ def test_live(tmp_path, base):
         c.stop()
 
 
+def test_limits_of_the_configuration(tmp_path, base):
+    limits = {"max_exemplars": 2, "max_response_series": 3, "max_intervals": 500}
+    c, sent = Cluster(tmp_path, config={"query_frontend": {"metrics": limits}}), Sent(5, base)
+    try:
+        for _ in range(20):
+            push(c, sent.trace(5))
+        wait_for(c, sent)
+        for params, count in (({}, 3), ({"maxSeries": 2}, 2), ({"maxSeries": 100}, 3)):
+            cut = ask(c, "{} | rate() by(span.bytes)", base, **params)
+            assert len(cut["series"]) == count and cut["status"] == "PARTIAL" and f"maximum series limit of {count}" in cut["message"]
+        for q in ("{} | rate()", "{} | rate() with(exemplars=50)"):
+            assert sum(len(s.get("exemplars", [])) for s in ask(c, q, base, exemplars=90)["series"]) == 2
+        status, _, body = c.api("/api/metrics/query_range", q="{} | rate()", start=base // 10**9, end=base // 10**9 + 501, step="1s")
+        assert status == 400 and b"too small" in body
+    finally:
+        c.stop()
+
+
 def test_an_ingester_that_is_gone_is_told(tmp_path, base):
     c, sent = Cluster(tmp_path, {"ingester": 2}), Sent(3, base)
     try:

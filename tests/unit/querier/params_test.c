@@ -256,6 +256,20 @@ static void test_metrics(void **state)
     assert_int_equal(p.start_ns, 1795389300 * NS_PER_S + 250 * NS_PER_MS);
     assert_int_equal(p.end_ns, 1795390200 * NS_PER_S);
     assert_true(slice_eq_str(p.q, "x"));
+    const struct row fewer[] = {
+        {"start=1000&end=1100&step=10", NULL},
+        {"start=1000&end=1110&step=10",
+         "step of 10s is too small, minimum step for given range is 11s"},
+    };
+    config.metrics_max_intervals = 10;
+    CHECK(METRICS, fewer);
+    config.metrics_max_intervals = 0;
+    assert_int_equal(
+        params_metrics(&arena, &rules, SLICE_LIT("start=1000&end=11000&step=1"), NOW_NS, &p, NULL),
+        ERR_OK);
+    assert_int_equal(
+        params_metrics(&arena, &rules, SLICE_LIT("start=1000&end=11001&step=1"), NOW_NS, &p, NULL),
+        ERR_INVALID);
 }
 
 int main(void)
