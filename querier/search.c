@@ -64,8 +64,15 @@ enum err search_coverages(struct search_ctx *ctx, struct fanout *f, uint32_t fie
         for (uint32_t k = 0; k < list[i].recent_count; k++)
             list[i].recent[k] = arena_dup(ctx->arena, list[i].recent[k]);
     }
+    if (f->missing < ctx->silent)
+        ctx->missing += ctx->silent - f->missing;
     *ret = list;
     return arena_err(ctx->arena);
+}
+
+void search_note_silent(struct search_ctx *ctx, unsigned count)
+{
+    ctx->silent = count > ctx->silent ? count : ctx->silent;
 }
 
 static void window_around(const struct engine_query *q, uint64_t *ret_start, uint64_t *ret_end)
@@ -109,9 +116,12 @@ static enum err flagged_live(struct search_ctx *ctx, uint64_t start_ns, uint64_t
             memcpy(id.b, found[k].ptr, TRACE_ID_BYTES);
             e = search_ids_add(ids, ctx->arena, id);
         }
-        if (e == ERR_CORRUPT)
-            e = ERR_OK; /* its search answer will tell */
+        if (e == ERR_CORRUPT) {
+            f.missing++;
+            e = ERR_OK;
+        }
     }
+    search_note_silent(ctx, f.missing);
     fanout_release(&f);
     return e;
 }

@@ -23,6 +23,8 @@ struct search_ctx {
     const atomic_bool *cancel;
     struct arena *arena;
     unsigned missing; /* out: ingesters and blocks that did not answer */
+    unsigned
+        silent; /* ingesters that did not tell which split traces they have: they may answer a moment later, and are missing all the same */
 };
 
 /* `text`: the query's text, for the ingesters; q: the same, bound here (exclude is filled in by the search). */

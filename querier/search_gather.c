@@ -61,7 +61,7 @@ static enum err heads_count(struct search_ctx *ctx, const struct search_ids *ids
         struct slice *found;
         uint32_t count = 0;
         if (f.answers[i].err != ERR_OK)
-            continue; /* its search answer will be missing too */
+            continue;
         e = messages_repeated(ctx->arena, buf_slice(&f.answers[i].bytes), MESSAGES_FLAGGED_IDS,
                               &found, &count);
         for (uint32_t k = 0; k < count && e == ERR_OK; k++) {
@@ -72,17 +72,35 @@ static enum err heads_count(struct search_ctx *ctx, const struct search_ids *ids
             if (at != NULL)
                 places[at - ids->ids]++;
         }
-        if (e == ERR_CORRUPT)
+        if (e == ERR_CORRUPT) {
+            f.missing++;
             e = ERR_OK;
+        }
     }
+    search_note_silent(ctx, f.missing);
     fanout_release(&f);
     return e;
+}
+
+/* A block that does not tell whether it has them is missing. */
+static void look_in_block(struct search_ctx *ctx, struct block *b, const struct search_ids *ids,
+                          uint32_t *places)
+{
+    bool is_silent = false;
+    uint32_t group, trace;
+
+    for (uint32_t i = 0; i < ids->count; i++) {
+        enum err e = block_find_trace(b, ids->ids[i], &group, &trace);
+        places[i] += e == ERR_OK;
+        is_silent |= e != ERR_OK && e != ERR_NOT_FOUND;
+    }
+    ctx->missing += is_silent;
 }
 
 enum err search_keep_split(struct search_ctx *ctx, const struct blocks_set *set,
                            struct search_ids *ids)
 {
-    uint32_t n = 0, group, trace;
+    uint32_t n = 0;
 
     search_ids_sort_unique(ids);
     if (ids->count == 0)
@@ -95,8 +113,7 @@ enum err search_keep_split(struct search_ctx *ctx, const struct blocks_set *set,
             block_want_trace(set->blocks[b], ids->ids[i]);
     enum err e = heads_count(ctx, ids, places);
     for (uint32_t b = 0; b < set->count && e == ERR_OK; b++)
-        for (uint32_t i = 0; i < ids->count; i++)
-            places[i] += block_find_trace(set->blocks[b], ids->ids[i], &group, &trace) == ERR_OK;
+        look_in_block(ctx, set->blocks[b], ids, places);
     for (uint32_t i = 0; i < ids->count && e == ERR_OK; i++)
         if (places[i] > 1)
             ids->ids[n++] = ids->ids[i];

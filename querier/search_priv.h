@@ -10,7 +10,9 @@ enum { SEARCH_REQUEST_BYTES_MAX = 16 * 1024 * 1024 };
 /* One round to all ingesters; the request is released. */
 MUST_CHECK enum err search_ask(struct search_ctx *ctx, uint16_t method, struct buf *request,
                                struct fanout *ret);
-/* Coverage of each answer, in the arena; an answer that does not parse counts as missing. */
+/* So many ingesters did not tell which split traces they have. */
+void search_note_silent(struct search_ctx *ctx, unsigned count);
+/* Coverage of each answer, in the arena; an answer that does not parse counts as missing, and who was silent before. */
 MUST_CHECK enum err search_coverages(struct search_ctx *ctx, struct fanout *f, uint32_t field,
                                      struct blocks_coverage **ret);
 

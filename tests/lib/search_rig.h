@@ -20,6 +20,7 @@
 enum { WAIT_MS = 120000 };
 
 static size_t memory_bytes = 512 << 20;
+static const struct clock *core_clock = &clock_system; /* from its next start on */
 
 static struct config config;
 static struct overrides *overrides;
@@ -64,10 +65,15 @@ static inline void on_control(void *arg, struct rpc_req *req)
     member_hello_reply(req, &self, MEMBER_ACTIVE);
 }
 
+static atomic_int refused_method; /* of the query lane; 0: none */
+
 static inline void on_query(void *arg, struct rpc_req *req)
 {
     (void)arg;
-    live_query_take(queries, req);
+    if (rpc_req_method(req) == atomic_load(&refused_method))
+        rpc_reply(req, ERR_UNAVAILABLE, SLICE_NONE);
+    else
+        live_query_take(queries, req);
 }
 
 static inline struct rpc_server *serve(rpc_handler *handler)
@@ -90,7 +96,7 @@ static inline void start_core(void)
     struct err_detail d = {0};
     struct core_options o = {.config = &config,
                              .overrides = overrides,
-                             .clock = &clock_system,
+                             .clock = core_clock,
                              .memory = &memory,
                              .instance_id = "ingester-0",
                              .backend = backend,
@@ -144,7 +150,7 @@ static inline void start(void **state, bool has_absent)
                                 .push_receive_bytes_max = 1 << 20,
                                 .query_receive_bytes_max = 16 << 20,
                                 .contexts = 16,
-                                .period_ns = 20 * NS_PER_MS};
+                                .period_ns = 2 * NS_PER_S};
     assert_int_equal(members_new(&m, &members), ERR_OK);
     EVENTUALLY(members_query(members, 0) != NULL &&
                rpc_client_is_connected(members_query(members, 0)));
@@ -219,6 +225,54 @@ static inline void flush(void)
 
     core_flush(core, flushed, &is_over);
     EVENTUALLY(atomic_load(&is_over));
+}
+
+/* --- merging, as if two hours had passed --- */
+
+static inline int64_t later_wall_ns(const struct clock *c)
+{
+    (void)c;
+    return clock_wall_ns(&clock_system) + 7200 * NS_PER_S;
+}
+
+static inline int64_t later_mono_ns(const struct clock *c)
+{
+    (void)c;
+    return clock_mono_ns(&clock_system);
+}
+
+static const struct clock later_clock = {later_wall_ns, later_mono_ns};
+
+static inline enum err count_block(void *arg, const char *name)
+{
+    (void)name;
+    ++*(unsigned *)arg;
+    return ERR_OK;
+}
+
+static inline unsigned blocks_listed(void)
+{
+    unsigned count = 0;
+
+    assert_int_equal(backend->ops->blocks(backend, "acme", count_block, &count), ERR_OK);
+    return count;
+}
+
+/* Restarts twice: the compact thread merges what ended in one hour until a job takes no more of it, and is off again. */
+static inline void merge_blocks(void)
+{
+    enum { JOB_BLOCKS_MAX = 12 };
+    unsigned before = blocks_listed();
+
+    assert_true(before > 1);
+    config.compactor_disabled = false;
+    config.compaction_cycle_ns = 100 * NS_PER_MS;
+    core_clock = &later_clock;
+    restart();
+    EVENTUALLY(blocks_listed() <= (before + JOB_BLOCKS_MAX - 1) / JOB_BLOCKS_MAX);
+    config.compactor_disabled = true;
+    core_clock = &clock_system;
+    restart();
 }
 
 static inline struct search_ctx ctx_new(void)

@@ -231,14 +231,39 @@ static void test_a_damaged_block_makes_it_partial(void **state)
     assert_int_not_equal(missing, 0);
 }
 
+/* An ingester that says nothing at one moment and answers at the next: which traces are split may not be known then, so the answer is partial. */
+static void test_who_is_silent_for_a_moment_makes_it_partial(void **state)
+{
+    static const int methods[] = {RPC_FLAGGED, RPC_HAS_TRACES};
+
+    begin(state, false);
+    push("front", 1, 1, 0, 1000, false);
+    flush();
+    push("back", 1, 2, 1, 3000, false);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&refused_method, methods[i]);
+        (void)search(
+            "{ resource.service.name = \"front\" } && { resource.service.name = \"back\" }");
+        assert_int_not_equal(missing, 0);
+        atomic_store(&refused_method, 0);
+        assert_int_equal(search("{ } | count() = 2").trace_count, 1);
+        assert_int_equal(missing, 0);
+    }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, tmpdir_setup, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_heads_alone_then_blocks_alone),  T(test_a_trace_in_block_and_head_is_judged_whole),
-        T(test_a_part_after_the_window_counts), T(test_a_flagged_trace_in_one_place),
-        T(test_more_flagged_than_are_kept),     T(test_who_can_not_be_reached_makes_it_partial),
-        T(test_tags_of_heads_and_blocks),       T(test_a_damaged_block_makes_it_partial),
+        T(test_heads_alone_then_blocks_alone),
+        T(test_a_trace_in_block_and_head_is_judged_whole),
+        T(test_a_part_after_the_window_counts),
+        T(test_a_flagged_trace_in_one_place),
+        T(test_more_flagged_than_are_kept),
+        T(test_who_can_not_be_reached_makes_it_partial),
+        T(test_tags_of_heads_and_blocks),
+        T(test_a_damaged_block_makes_it_partial),
+        T(test_who_is_silent_for_a_moment_makes_it_partial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
