@@ -1,6 +1,6 @@
 /*
- * A naive model of many random spans against the store: every read (trace by id, search with random TraceQL, tag names and values) says the same
- * live, after a kill and replay, after a flush, after another kill.  Some traces come in two parts, the first of them in a block already.
+ * A naive model of many random spans against the store: every read (trace by id, search with random TraceQL, metrics, tag names and values) says the same
+ * in heads, in heads and blocks, in blocks, in merged blocks, and after kills and replays.  Some traces come in two parts, the first of them in a block already.
  *
  * The model is brute force over plain structs (query_oracle.h), made again from the seed where it is needed: spans by the million need no memory.
  * SEED=n: that run.  SPANS=n: so many spans; VIVACE_FULL=1 (tests/run --full): a million.
@@ -13,11 +13,13 @@
 #include "tests/lib/query_oracle.h"
 #include "tests/lib/search_rig.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum {
-    SPANS_CI = 6000,
+    SPANS_CI = 20000,
     SPANS_FULL = 1000000,
+    HEADS_PART = 8,       /* from heads alone: so many times fewer */
     SPANS_PER_CHUNK = 20, /* on average */
     QUERIES_CI = 50,
     QUERIES_FULL = 100,
@@ -27,6 +29,8 @@ enum {
     LIMIT_MAX = 40,
     VALUES_MAX = 256
 };
+
+#define HOUR_NS (3600 * (uint64_t)NS_PER_S)
 
 enum part { PART_FIRST, PART_SECOND, PART_BOTH };
 
@@ -559,6 +563,169 @@ static void check_values(void)
     }
 }
 
+/* --- metrics ----------------------------------------------------------------------------------- */
+
+enum { INTERVALS = 12, SERIES_MAX = 64 };
+static const char *const METRICS[] = {
+    "{ } | rate()",
+    "{ kind = server || span.cc > 1 } | count_over_time() by (name)",
+    "{ span.a = \"x\" } | sum_over_time(duration) by (resource.service.name)",
+    "{ } | max_over_time(duration) by (kind)",
+    "{ status = error } | min_over_time(span.n) by (status)",
+    "{ name = \"xy\" && span.b = 3 } | avg_over_time(duration)"};
+enum { METRICS_COUNT = sizeof METRICS / sizeof *METRICS };
+
+struct folded {
+    uint64_t count;
+    double sum, min, max;
+};
+struct series {
+    struct value label;
+    struct folded at[INTERVALS];
+};
+static struct series want_series[METRICS_COUNT][SERIES_MAX];
+static uint32_t want_series_count[METRICS_COUNT];
+
+static struct metrics_window metrics_window(void)
+{
+    struct metrics_window w = {base_ns - 2000, ((uint64_t)chunk_count * 20 + 4000) / INTERVALS + 1,
+                               INTERVALS};
+
+    return w;
+}
+
+static struct series *series_of(uint32_t query, struct value label)
+{
+    uint32_t i = 0;
+
+    while (i < want_series_count[query] && !is_same(want_series[query][i].label, label))
+        i++;
+    if (i == want_series_count[query]) {
+        assert_true(i < SERIES_MAX);
+        want_series[query][i].label = label; /* texts of the generator are literals */
+        want_series_count[query]++;
+    }
+    return &want_series[query][i];
+}
+
+static void fold(struct folded *f, double x)
+{
+    f->min = f->count == 0 || x < f->min ? x : f->min;
+    f->max = f->count == 0 || x > f->max ? x : f->max;
+    f->sum += x;
+    f->count++;
+}
+
+static void fold_span(struct arena *a, uint32_t query, const struct ql_metrics *m,
+                      const struct fake_data *d, uint32_t span)
+{
+    struct metrics_window w = metrics_window();
+    struct value x = value_int(1), label = VALUE_NONE;
+
+    if (m->fn != QL_M_RATE && m->fn != QL_M_COUNT)
+        x = query_oracle_value(a, d, &m->argument, span);
+    if (x.type != VALUE_INT && x.type != VALUE_FLOAT && x.type != VALUE_DURATION)
+        return;
+    if (m->by_count > 0)
+        label = query_oracle_value(a, d, &m->by[0], span);
+    uint64_t interval = (d->spans[span].start_ns - w.first_ns - 1) / w.step_ns;
+    assert_true(interval < INTERVALS);
+    fold(&series_of(query, label)->at[interval], x.type == VALUE_FLOAT ? x.f : (double)x.i);
+}
+
+static void model_metrics(uint32_t query)
+{
+    struct ql_query *ql;
+    struct arena a, trees;
+
+    arena_init(&a, NULL);
+    arena_init(&trees, NULL);
+    assert_int_equal(ql_parse(&trees, slice_str(METRICS[query]), &ql, NULL), ERR_OK);
+    want_series_count[query] = 0;
+    memset(want_series[query], 0, sizeof want_series[query]);
+    const struct ql_metrics *leaves[METRICS_LEAVES_MAX];
+    assert_int_equal(metrics_query_leaves(ql->metrics, leaves), 1);
+    for (uint32_t n = 0; n < chunk_count; n++) {
+        arena_reset(&a);
+        const struct fake_data *d = chunk(n, &a);
+        for (uint32_t t = 0; t < d->trace_count; t++) {
+            struct osets *sets = ARENA_NEW(&a, struct osets);
+            query_oracle_trace(&a, d, leaves[0]->pipeline, t, sets);
+            for (uint32_t i = 0; i < d->span_count && sets->count > 0; i++) {
+                if (d->spans[i].trace == t && sets->list[0].in[i])
+                    fold_span(&a, query, leaves[0], d, i);
+            }
+        }
+    }
+    ql_release(ql);
+    arena_release(&a);
+    arena_release(&trees);
+}
+
+static double point_of(const struct ql_metrics *m, const struct folded *f, double step_s)
+{
+    double unit = m->argument.intrinsic == QL_I_DURATION ? 1e-9 : 1;
+
+    switch ((int)m->fn) {
+    case QL_M_RATE: return (double)f->count / step_s;
+    case QL_M_COUNT: return (double)f->count;
+    case QL_M_SUM: return f->sum * unit;
+    case QL_M_AVG: return f->sum / (double)f->count * unit;
+    case QL_M_MIN: return f->min * unit;
+    default: return f->max * unit;
+    }
+}
+
+static void check_series(uint32_t query, const struct ql_metrics *m, const struct metrics_result *r)
+{
+    struct metrics_window w = metrics_window();
+    uint32_t found = 0;
+
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct metrics_series *s = &r->series[i];
+        struct value label = m->by_count > 0 ? s->labels[0].value : VALUE_NONE;
+        const struct series *want = NULL;
+        for (uint32_t k = 0; k < want_series_count[query]; k++) {
+            if (is_same(want_series[query][k].label, label))
+                want = &want_series[query][k];
+        }
+        for (uint32_t k = 0; k < INTERVALS; k++) {
+            double got = s->points[k];
+            bool is_there = want != NULL && want->at[k].count > 0;
+            double x = is_there ? point_of(m, &want->at[k], (double)w.step_ns / 1e9) : 0;
+            if (is_there ? !(fabs(got - x) <= 1e-9 * fabs(x)) : got != 0 && !isnan(got))
+                fail_msg("%s: series %u, interval %u: %.17g, the model has %.17g", METRICS[query],
+                         i, k, got, x);
+        }
+        found += want != NULL;
+    }
+    assert_int_equal(found, want_series_count[query]);
+}
+
+static void check_metrics(void)
+{
+    for (uint32_t i = 0; i < METRICS_COUNT; i++) {
+        const struct ql_metrics *leaves[METRICS_LEAVES_MAX];
+        struct metrics_part *part = NULL;
+        struct metrics_result result = {0};
+        struct result_stats stats = {0};
+        struct search_ctx ctx = ctx_new();
+        struct ql_query *ql;
+        struct search_metrics_query q = {
+            .text = slice_str(METRICS[i]), .leaves = leaves, .window = metrics_window()};
+
+        assert_int_equal(ql_parse(&arena, q.text, &ql, NULL), ERR_OK);
+        q.leaf_count = metrics_query_leaves(ql->metrics, leaves);
+        assert_int_equal(search_metrics(&ctx, &q, &part, &stats), ERR_OK);
+        assert_int_equal(ctx.missing, 0);
+        assert_int_equal(metrics_eval(&arena, ql->metrics, &part, q.window.step_ns, &result),
+                         ERR_OK);
+        check_series(i, leaves[0], &result);
+        ql_release(ql);
+        arena_reset(&arena);
+    }
+}
+
 /* --- all of it --------------------------------------------------------------------------------- */
 
 static void check_all(struct asked *asked, uint32_t state, const char *name)
@@ -571,51 +738,98 @@ static void check_all(struct asked *asked, uint32_t state, const char *name)
             check_query(&asked[i], i);
     }
     check_values();
+    check_metrics();
     check_traces(state);
     print_message("%s: as the model says (%lld ms)\n", name,
                   (long long)(clock_mono_ns(&clock_system) - begun) / NS_PER_MS);
 }
 
-static void every_read_is_as_the_model_says(void **state)
+static struct asked *ask_all(void)
 {
     struct asked *asked = calloc(query_count, sizeof *asked);
     struct ql_attribute tags[TAG_COUNT];
     uint32_t good = 0, found = 0;
 
     assert_non_null(asked);
-    start(state, false);
+    /* Long over, and all in one window. */
     base_ns =
-        (uint64_t)clock_wall_ns(&clock_system) / NS_PER_S * NS_PER_S - 60 * (uint64_t)NS_PER_S;
+        (uint64_t)clock_wall_ns(&clock_system) / HOUR_NS * HOUR_NS - 2 * HOUR_NS + HOUR_NS / 4;
     for (uint32_t i = 0; i < query_count; i++) {
         arena_reset(&scratch);
         good += make_asked(&asked[i], i);
         found += asked[i].want_count > 0;
     }
+    memset(want_values, 0, sizeof want_values);
+    memset(want_names, 0, sizeof want_names);
     parse_tags(tags);
     for (uint32_t f = 0; f < FILTER_COUNT; f++)
         model_values(f, tags);
+    for (uint32_t i = 0; i < METRICS_COUNT; i++)
+        model_metrics(i);
     assert_true(good > query_count / 2 && found > 0);
-    uint64_t spans = push_all(PART_FIRST);
-    flush();
-    spans += push_all(PART_SECOND);
-    print_message("%llu spans, %u queries, %u of them find something\n", (unsigned long long)spans,
-                  good, found);
-    check_all(asked, 0, "live, some of it in blocks");
-    restart();
-    check_all(asked, 1, "killed and replayed");
-    flush();
-    check_all(asked, 2, "in blocks");
-    restart();
-    check_all(asked, 3, "killed again");
+    print_message("%u queries, %u of them find something\n", good, found);
+    return asked;
+}
+
+static void forget_asked(struct asked *asked)
+{
     for (uint32_t i = 0; i < query_count; i++)
         buf_release(&asked[i].text);
     free(asked);
 }
 
+static void set_up_store(void **state)
+{
+    start(state, false);
+    config.compactor_disabled = true; /* until it is asked for; read at each start */
+    restart();
+}
+
+static void every_read_is_as_the_model_says(void **state)
+{
+    set_up_store(state);
+    struct asked *asked = ask_all();
+    uint64_t spans = push_all(PART_FIRST);
+    flush();
+    spans += push_all(PART_SECOND);
+    print_message("%llu spans\n", (unsigned long long)spans);
+    check_all(asked, 0, "live, some of it in blocks");
+    restart();
+    check_all(asked, 1, "killed and replayed");
+    flush();
+    check_all(asked, 2, "in blocks");
+    unsigned before = blocks_listed();
+    merge_blocks();
+    print_message("%u blocks became %u\n", before, blocks_listed());
+    check_all(asked, 3, "in merged blocks");
+    restart();
+    check_all(asked, 4, "killed again");
+    forget_asked(asked);
+}
+
+static void heads_alone_are_as_the_model_says(void **state)
+{
+    uint32_t chunks = chunk_count;
+
+    chunk_count /= HEADS_PART;
+    set_up_store(state);
+    struct asked *asked = ask_all();
+    (void)push_all(PART_FIRST);
+    (void)push_all(PART_SECOND);
+    check_all(asked, 0, "live, no block");
+    restart();
+    check_all(asked, 1, "killed and replayed, no block");
+    assert_int_equal(blocks_listed(), 0);
+    forget_asked(asked);
+    chunk_count = chunks;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_read_is_as_the_model_says, tmpdir_setup, tear_down)};
+        cmocka_unit_test_setup_teardown(every_read_is_as_the_model_says, tmpdir_setup, tear_down),
+        cmocka_unit_test_setup_teardown(heads_alone_are_as_the_model_says, tmpdir_setup,
+                                        tear_down)};
     const char *seed_text = getenv("SEED"), *spans_text = getenv("SPANS");
     bool is_full = getenv("VIVACE_FULL") != NULL;
     uint32_t spans = spans_text != NULL ? (uint32_t)strtoul(spans_text, NULL, 10)

@@ -1,7 +1,7 @@
 /*
- * One bit of one file is wrong: of the log, of a block, of what lies beside it.  Then the ingester starts, and a querier that has not seen the files before
- * asks for everything.  Never a value that was not sent, never a span twice; what lies in other files is there whole; what is missing is said: the answer is partial,
- * or the log's file is kept in quarantine.
+ * One bit of one file is wrong: of the log, of a block, of a merged one, of what lies beside them.  Then the ingester starts, and a querier that has not seen the
+ * files before asks for everything.  Never a value that was not sent, never a span twice; what lies in other files is there whole; what is missing is said: the answer
+ * is partial, or the log's file is kept in quarantine.  Every eighth time it is many bits of any files, at once.
  * SEED=n, FLIPS=n; VIVACE_FULL=1 (tests/run --full): 10,000.
  */
 #include "common/base/bytes.h"
@@ -18,16 +18,18 @@
 #include <sys/stat.h>
 
 enum {
-    FLIPS_CI = 300,
+    FLIPS_CI = 500,
     FLIPS_FULL = 10000,
     TRACES = 8, /* of each place */
-    PLACES = 3,
-    SPANS = 4, /* of a trace */
+    PLACES = 4,
+    SPANS = 4,        /* of a trace */
+    STORM_EVERY = 8,  /* so many times many bits are wrong */
+    STORM_BITS = 100, /* at most */
     FILES_MAX = 64,
     PATH_BYTES = 512
 };
 
-enum place { PLACE_BLOCK_1, PLACE_BLOCK_2, PLACE_LOG };
+enum place { PLACE_BLOCK_1, PLACE_BLOCK_2, PLACE_LOG, PLACE_MERGED };
 
 struct file {
     char path[PATH_BYTES];
@@ -48,6 +50,50 @@ static struct trace_id id_of(enum place place, uint32_t trace)
 
     be32_write(id.b + 12, trace);
     return id;
+}
+
+static void put_attr(struct buf *b, const char *key, const char *text)
+{
+    size_t attr = pb_begin(b, 9);
+
+    pb_bytes(b, 1, slice_str(key));
+    size_t value = pb_begin(b, 2);
+    pb_bytes(b, 1, slice_str(text));
+    pb_end(b, value);
+    pb_end(b, attr);
+}
+
+/* The place, a number with a fraction, an array; an event and a link. */
+static void put_numbers(struct buf *b, enum place place, uint32_t s)
+{
+    static const char *const keys[] = {"place", "share", "list"};
+
+    for (int i = 0; i < 3; i++) {
+        size_t attr = pb_begin(b, 9);
+        pb_bytes(b, 1, slice_str(keys[i]));
+        size_t value = pb_begin(b, 2);
+        if (i == 0) {
+            pb_varint(b, 3, (uint64_t)place);
+        } else if (i == 1) {
+            pb_double(b, 4, s / 8.0 + 0.1);
+        } else {
+            size_t list = pb_begin(b, 5), item = pb_begin(b, 1);
+            pb_varint(b, 3, s * 1000);
+            pb_end(b, item);
+            pb_end(b, list);
+        }
+        pb_end(b, value);
+        pb_end(b, attr);
+    }
+    size_t event = pb_begin(b, 11);
+    pb_fixed64(b, 1, 1700000000000000000u + s);
+    pb_bytes(b, 2, SLICE_LIT("exception"));
+    pb_end(b, event);
+    struct trace_id linked = id_of(place, s);
+    size_t link = pb_begin(b, 13);
+    pb_bytes(b, 1, (struct slice){linked.b, sizeof linked.b});
+    pb_bytes(b, 2, SLICE_LIT("12345678"));
+    pb_end(b, link);
 }
 
 /* Texts that differ from span to span, and some that do not. */
@@ -74,24 +120,22 @@ static void put_trace(struct buf *out, enum place place, uint32_t trace)
         pb_fixed64(&b, 7, now - 10 * NS_PER_S + s);
         pb_fixed64(&b, 8, now - 9 * NS_PER_S + s * trace);
         (void)snprintf(text, sizeof text, "place %d trace %u span %u", (int)place, trace, s);
-        size_t attr = pb_begin(&b, 9);
-        pb_bytes(&b, 1, SLICE_LIT("text"));
-        size_t value = pb_begin(&b, 2);
-        pb_bytes(&b, 1, slice_str(text));
-        pb_end(&b, value);
-        pb_end(&b, attr);
+        put_attr(&b, "text", text);
+        (void)snprintf(text, sizeof text, "/api/v1/things/%u/%06u", 7 * trace + s, 1000 + s);
+        put_attr(&b, "path", text);
+        put_numbers(&b, place, s);
         otlp_group_span(&g, buf_slice(&b));
     }
     otlp_group_end(&g);
     buf_release(&b);
 }
 
-static void push_place(enum place place)
+static void push_traces(enum place place, uint32_t from, uint32_t to)
 {
     struct buf b;
 
     buf_init(&b, 1 << 20);
-    for (uint32_t t = 0; t < TRACES; t++) {
+    for (uint32_t t = from; t < to; t++) {
         buf_reset(&b);
         put_trace(&b, place, t);
         push_otlp(buf_slice(&b), SPANS, false);
@@ -100,6 +144,11 @@ static void push_place(enum place place)
         assert_int_equal(want[place][t].count, SPANS);
     }
     buf_release(&b);
+}
+
+static void push_place(enum place place)
+{
+    push_traces(place, 0, TRACES);
 }
 
 /* --- the files, kept and put back -------------------------------------------------------------- */
@@ -152,7 +201,7 @@ static void put_back(void)
 
 struct seen {
     uint32_t lost[PLACES]; /* traces that are not whole */
-    bool is_told;          /* an answer was partial */
+    bool is_silent;        /* an answer lacked what lies in blocks, and did not say so */
 };
 
 /* Every span that came was sent just so, and came once. */
@@ -183,7 +232,7 @@ static void read_traces(struct seen *seen)
             assert_int_equal(search_trace(&ctx, id_of((enum place)place, t), &otlp), ERR_OK);
             check_spans(&want[place][t], otlp, &count);
             seen->lost[place] += count < SPANS;
-            seen->is_told |= ctx.missing > 0;
+            seen->is_silent |= count < SPANS && place != PLACE_LOG && ctx.missing == 0;
         }
     }
 }
@@ -216,8 +265,71 @@ static void read_search(struct seen *seen)
     for (int place = 0; place < PLACES; place++) {
         if (TRACES - found[place] > seen->lost[place])
             seen->lost[place] = TRACES - found[place];
+        seen->is_silent |= found[place] < TRACES && place != PLACE_LOG && ctx.missing == 0;
     }
-    seen->is_told |= ctx.missing > 0;
+    arena_reset(&arena);
+}
+
+/* How many spans, by place: never more than there are. */
+static void read_metrics(struct seen *seen)
+{
+    const struct ql_metrics *leaves[METRICS_LEAVES_MAX];
+    struct metrics_part *part = NULL;
+    struct metrics_result r = {0};
+    struct result_stats stats;
+    struct search_ctx ctx = ctx_new();
+    struct ql_query *ql;
+    uint64_t now = (uint64_t)clock_wall_ns(&clock_system), hour = 3600 * (uint64_t)NS_PER_S;
+    struct search_metrics_query q = {.text = SLICE_LIT("{ } | count_over_time() by (span.place)"),
+                                     .leaves = leaves,
+                                     .window = {now - hour, hour, 1}};
+    uint32_t found[PLACES] = {0};
+
+    assert_int_equal(ql_parse(&arena, q.text, &ql, NULL), ERR_OK);
+    q.leaf_count = metrics_query_leaves(ql->metrics, leaves);
+    assert_int_equal(search_metrics(&ctx, &q, &part, &stats), ERR_OK);
+    assert_int_equal(metrics_eval(&arena, ql->metrics, &part, hour, &r), ERR_OK);
+    for (uint32_t i = 0; i < r.count; i++) {
+        int64_t place = r.series[i].labels[0].value.i;
+        if (r.series[i].points[0] == 0)
+            continue;
+        assert_true(place >= 0 && place < PLACES);
+        assert_true(r.series[i].points[0] <= TRACES * SPANS);
+        found[place] = (uint32_t)r.series[i].points[0];
+    }
+    for (int place = 0; place < PLACES; place++)
+        seen->is_silent |= found[place] < TRACES * SPANS && place != PLACE_LOG && ctx.missing == 0;
+    ql_release(ql);
+    arena_reset(&arena);
+}
+
+/* Values that were sent, each once. */
+static void read_values(struct seen *seen)
+{
+    struct ql_attribute tag;
+    struct search_ctx ctx = ctx_new();
+    struct tag_values got = {0};
+    struct search_values_options o = {.tag_text = SLICE_LIT("span.text"), .tag = &tag};
+    uint32_t found[PLACES] = {0};
+
+    assert_int_equal(ql_parse_attribute(&arena, o.tag_text, &tag), ERR_OK);
+    assert_int_equal(search_tag_values(&ctx, &o, &got), ERR_OK);
+    for (uint32_t i = 0; i < got.count; i++) {
+        char text[64] = {0}, again[64];
+        unsigned place, trace, span;
+        assert_int_equal(got.values[i].type, VALUE_STRING);
+        assert_true(got.values[i].s.len < sizeof text);
+        memcpy(text, got.values[i].s.ptr, got.values[i].s.len);
+        assert_int_equal(sscanf(text, "place %u trace %u span %u", &place, &trace, &span), 3);
+        (void)snprintf(again, sizeof again, "place %u trace %u span %u", place, trace, span);
+        assert_string_equal(text, again);
+        assert_true(place < PLACES && trace < TRACES && span < SPANS);
+        found[place]++;
+    }
+    for (int place = 0; place < PLACES; place++) {
+        assert_true(found[place] <= TRACES * SPANS);
+        seen->is_silent |= found[place] < TRACES * SPANS && place != PLACE_LOG && ctx.missing == 0;
+    }
     arena_reset(&arena);
 }
 
@@ -230,12 +342,20 @@ static size_t last_frame(const struct file *f)
     return at;
 }
 
+static void read_all(struct seen *seen)
+{
+    *seen = (struct seen){0};
+    read_traces(seen);
+    read_search(seen);
+    read_metrics(seen);
+    read_values(seen);
+}
+
 static void check_flip(const struct file *f, size_t at, unsigned bit)
 {
-    struct seen seen = {0};
+    struct seen seen;
 
-    read_traces(&seen);
-    read_search(&seen);
+    read_all(&seen);
     for (int place = 0; place < PLACES; place++) {
         if (place != (int)f->place && seen.lost[place] > 0)
             fail_msg("%s, byte %zu, bit %u: %u traces of another file are missing", f->path, at,
@@ -248,22 +368,87 @@ static void check_flip(const struct file *f, size_t at, unsigned bit)
             fail_msg("%s, byte %zu, bit %u: %u traces are missing", f->path, at, bit, lost);
         if (lost > 0 && scratch_dir_count(quarantine_dir) == 0)
             assert_true(at >= last_frame(f));
-    } else if (lost > 0 && !seen.is_told) {
+    }
+    if (seen.is_silent)
         fail_msg("%s, byte %zu, bit %u: %u traces are missing, and nobody says so", f->path, at,
                  bit, lost);
-    }
     arena_reset(&arena);
 }
 
-static void a_flipped_bit_anywhere(void **state)
+static struct file *any_file(struct rng *rng)
 {
-    struct rng rng;
-    uint32_t lost = 0;
+    struct file *f;
 
+    do
+        f = &files[rng_below(rng, file_count)];
+    while (f->bytes.len == 0);
+    return f;
+}
+
+static void start_anew(void)
+{
+    blocks_free(blocks);
+    assert_int_equal(blocks_new(backend, &memory, &blocks), ERR_OK);
+    start_core();
+}
+
+/* Many bits of any files: what is served is right, what is missing in blocks is said. */
+static void storm(struct rng *rng, uint32_t number)
+{
+    struct {
+        struct file *file;
+        size_t at;
+        uint8_t mask;
+    } flips[STORM_BITS];
+    uint32_t n = 2 + (uint32_t)rng_below(rng, STORM_BITS - 1);
+    struct seen seen;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct file *f = any_file(rng);
+        flips[i].file = f;
+        flips[i].at = (size_t)rng_below(rng, f->bytes.len);
+        flips[i].mask = (uint8_t)(1u << rng_below(rng, 8));
+        f->bytes.ptr[flips[i].at] ^= flips[i].mask;
+    }
+    put_back();
+    for (uint32_t i = n; i-- > 0;)
+        flips[i].file->bytes.ptr[flips[i].at] ^= flips[i].mask;
+    start_anew();
+    read_all(&seen);
+    if (seen.is_silent)
+        fail_msg("flip %u, %u bits: something is missing, and nobody says so", number, n);
+    stop_core();
+    arena_reset(&arena);
+}
+
+static void flip_one(struct rng *rng)
+{
+    struct file *f = any_file(rng);
+    size_t at = (size_t)rng_below(rng, f->bytes.len);
+    unsigned bit = (unsigned)rng_below(rng, 8);
+
+    f->bytes.ptr[at] ^= (uint8_t)(1u << bit);
+    put_back();
+    f->bytes.ptr[at] ^= (uint8_t)(1u << bit);
+    start_anew();
+    check_flip(f, at, bit);
+    stop_core();
+}
+
+static void make_files(void **state)
+{
     start(state, false);
+    config.compactor_disabled = true;
+    restart();
     (void)snprintf(wal_dir, sizeof wal_dir, "%s", tmpdir_path(state, "wal"));
     (void)snprintf(block_dir, sizeof block_dir, "%s", tmpdir_path(state, "blocks"));
     assert_true(snprintf(quarantine_dir, sizeof quarantine_dir, "%.400s/quarantine", wal_dir) > 0);
+    push_traces(PLACE_MERGED, 0, TRACES / 2);
+    flush();
+    push_traces(PLACE_MERGED, TRACES / 2, TRACES);
+    flush();
+    merge_blocks();
+    keep_below(block_dir, PLACE_MERGED);
     push_place(PLACE_BLOCK_1);
     flush();
     keep_below(block_dir, PLACE_BLOCK_1);
@@ -273,28 +458,31 @@ static void a_flipped_bit_anywhere(void **state)
     push_place(PLACE_LOG);
     stop_core();
     keep_below(wal_dir, PLACE_LOG);
+}
+
+static void a_flipped_bit_anywhere(void **state)
+{
+    struct rng rng;
+    struct seen seen;
+    uint32_t lost = 0;
+
+    make_files(state);
     rng_init(&rng, seed);
     for (uint32_t i = 0; i < flip_count; i++) {
-        struct file *f;
-        do
-            f = &files[rng_below(&rng, file_count)];
-        while (f->bytes.len == 0);
-        size_t at = (size_t)rng_below(&rng, f->bytes.len);
-        unsigned bit = (unsigned)rng_below(&rng, 8);
-        f->bytes.ptr[at] ^= (uint8_t)(1u << bit);
-        put_back();
-        f->bytes.ptr[at] ^= (uint8_t)(1u << bit);
-        blocks_free(blocks);
-        assert_int_equal(blocks_new(backend, &memory, &blocks), ERR_OK);
-        start_core();
-        check_flip(f, at, bit);
-        lost += f->place == PLACE_LOG && scratch_dir_count(quarantine_dir) > 0;
-        stop_core();
+        if (i % STORM_EVERY == STORM_EVERY - 1)
+            storm(&rng, i);
+        else
+            flip_one(&rng);
+        lost += scratch_dir_count(quarantine_dir) > 0;
     }
     print_message("%u flips in %u files; the log's quarantine was needed %u times\n", flip_count,
                   file_count, lost);
     put_back();
-    start_core();
+    start_anew();
+    read_all(&seen); /* all of it can be read as long as nothing is wrong */
+    for (int place = 0; place < PLACES; place++)
+        assert_int_equal(seen.lost[place], 0);
+    assert_false(seen.is_silent);
     for (uint32_t i = 0; i < file_count; i++)
         buf_release(&files[i].bytes);
     for (int place = 0; place < PLACES; place++) {
