@@ -1,10 +1,12 @@
 """Blocks become one block: the answers stay the same at every moment, whatever is killed."""
 import os
+import random
 import signal
 import threading
 import time
 
-from vivace import eventually, request, span
+import forgetful
+from vivace import eventually, make, request, span
 
 S = 1_000_000_000
 WINDOW = 4
@@ -146,3 +148,51 @@ def test_two_ingesters_one_result(cluster):
     eventually(lambda: len(blocks(c)[0]) <= 2 and blocks(c)[1] == set(), 90)
     watcher.end()
     assert counts(c, ids) == want
+
+
+def test_two_of_one_name_do_the_same_jobs_and_die_in_them(makes, request):
+    """A second process believes that it is the same ingester: both own every job and do it at the same time, slowly, and are killed in the middle of it, one or both."""
+    seed = int(os.environ.get("VIVACE_SEED", random.SystemRandom().randrange(1 << 32)))
+    rng = random.Random(seed)
+    print(f"VIVACE_SEED={seed}")
+    library, rounds = make("forgetful.so"), 40 if request.config.getoption("--full") else 6
+    c = makes.cluster(start=False, config=CONFIG)
+    rival = makes.cluster(start=False, counts={"distributor": 0, "querier": 0, "generator": 0},
+                          config={**CONFIG, "storage": {"trace": {**CONFIG["storage"]["trace"], "local": {"path": str(c.folder / "blocks")}}}})
+    for k, p in enumerate((c.ingester, rival.ingester)):
+        layer = forgetful.Forgetful(library, [c.folder / "blocks", p.cluster.folder / "wal-0"], makes.folder / f"slow-{k}")
+        p.env.update({**layer.env(), "FORGETFUL_FAULT": "sync 1+ slow 60000", "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    c.start()
+    rival.ingester.start()
+    now, want, killed = time.time_ns(), [], 0
+    building = [p.cluster.folder / "wal-0" / "building" for p in (c.ingester, rival.ingester)]
+    for n in range(rounds):
+        pieces = {0}
+        want = sorted(want + wanted(write_blocks(c, 3, now - (900 - 10 * (n % 60)) * S, pieces), pieces))
+        eventually(lambda: found(c, now) == want, 30)
+        watcher = Watcher(c, now, want)
+        # When one of them is at it, or when its turn would be; then somewhere in what follows.
+        end = time.monotonic() + 2 * WINDOW + 2
+        while time.monotonic() < end and not any(b.is_dir() and any(b.iterdir()) for b in building):
+            time.sleep(0.002)
+        time.sleep(rng.random() * rng.choice((0.05, 0.3, 0.8)))
+        victims = rng.choice(([c.ingester], [rival.ingester], [c.ingester, rival.ingester]))
+        if c.ingester in victims:
+            watcher.end()
+        for p in victims:
+            p.kill(signal.SIGKILL)
+            killed += 1
+        for p in victims:
+            p.start(ready=False)
+        for p in victims:
+            p.wait_ready()
+        c.settle(c.ingester)
+        if c.ingester not in victims:
+            watcher.end()
+        eventually(lambda: found(c, now) == want, 30)
+    watcher = Watcher(c, now, want)
+    eventually(lambda: len(blocks(c)[0]) <= 2 * rounds and blocks(c)[1] == set(), 120)
+    watcher.end()
+    print(f"{killed} kills; {len(blocks(c)[0])} blocks of {3 * rounds} are left")
+    assert counts(c, [t for t, _ in want]) == want
+    assert not list((c.folder / "blocks").glob(".quarantine/*/*"))
