@@ -104,7 +104,8 @@ static uint32_t tail_of(const char *path)
 }
 
 static enum err put_block(struct backend_bucket *b, const char *tenant, const char *id,
-                          const char *data_path, struct slice meta_json)
+                          const char *data_path, struct slice meta_json, const char *const *old_ids,
+                          uint32_t old_count)
 {
     struct bucket *to = b->o.bucket;
     char key[BUCKET_KEY_BYTES_MAX];
@@ -112,6 +113,8 @@ static enum err put_block(struct backend_bucket *b, const char *tenant, const ch
 
     if (e == ERR_OK)
         e = to->ops->put_file(to, key, data_path);
+    if (e == ERR_OK && old_count > 0) /* it took time: is it in vain? */
+        e = bucket_manifests_check(b, tenant, id, old_ids, old_count);
     if (e == ERR_OK)
         e = bucket_names_key(tenant, id, META_NAME, key);
     return e == ERR_OK ? to->ops->put(to, key, meta_json) : e;
@@ -138,7 +141,7 @@ static enum err op_replace(struct backend *backend, const char *tenant, const ch
     enum err e = bucket_changes_take_up(b);
     mutex_unlock(&b->writing);
     if (e == ERR_OK)
-        e = put_block(b, tenant, id, data_path, meta_json);
+        e = put_block(b, tenant, id, data_path, meta_json, old_ids, old_count);
     if (e == ERR_OK)
         e = bucket_changes_write(b, tenant, &change);
     if (e == ERR_OK)
@@ -155,9 +158,8 @@ static enum err op_publish(struct backend *b, const char *tenant, const char *id
 static enum err op_replaced(struct backend *b, const char *tenant, backend_replaced_fn *fn,
                             void *arg)
 {
-    return bucket_names_is_tenant(tenant)
-               ? bucket_manifests_gone(bucket_of(b), tenant, MANIFEST_REPLACED, fn, arg)
-               : ERR_INVALID;
+    return bucket_names_is_tenant(tenant) ? bucket_manifests_replaced(bucket_of(b), tenant, fn, arg)
+                                          : ERR_INVALID;
 }
 
 static enum err op_remove(struct backend *backend, const char *tenant, const char *id)
@@ -215,6 +217,7 @@ static void op_free(struct backend *backend)
     shared_ranges_free(b->o.shared);
     bucket_views_free(b);
     bucket_strays_free(b);
+    bucket_succession_free(b);
     mutex_release(&b->lock);
     mutex_release(&b->reading);
     mutex_release(&b->writing);

@@ -3,8 +3,8 @@
  *
  * Shape:   <tenant>/<block id>/{data.vvb,meta.json}: Tempo's layout; ~manifests/<tenant>/<writer>: manifest.h; ~quarantine/...: what was found damaged.
  *          ('~' can not stand in a tenant's name.)
- * Writing: data, meta.json, then the writer's own manifest: with it the block is visible.  A block that is replaced or removed is named as gone in
- *          the manifest of who did it, whoever's block it was; its objects go last.  Nobody writes another's manifest, so nothing is contended.
+ * Writing: data, meta.json, then the writer's own manifest: with it the block is visible.  A block that is removed is named as gone in
+ *          the manifest of who did it, whoever's block it was; its objects go last.  What was merged is hidden by the lineage of its heir (succession.h).  Nobody writes another's manifest, so nothing is contended.
  *          A writer that begins takes up what it had put there before a crash: blocks of its own with a meta.json, and deletions not finished.
  * Reading: one listing of the manifests, and a read of each that has changed.  A listing may be old: one tenant's blocks are read past it.
  *          Now and then block folders that no manifest names are looked for (a manifest that was lost, blocks copied here), once they are

@@ -9,6 +9,7 @@
 #include "common/objstore/backend_bucket.h"
 #include "common/objstore/manifest.h"
 #include "common/objstore/range_cache.h"
+#include "common/objstore/succession.h"
 #include "common/obs/metrics.h"
 #include "common/store/block.h"
 #include "common/sys/queue.h"
@@ -25,6 +26,8 @@ struct view {
     char etag[ETAG_BYTES];
     struct arena arena;
     struct manifest manifest;
+    struct heir *heirs; /* its entries that were made from others */
+    uint32_t heir_count;
     uint64_t seen; /* number of the refresh that last listed it */
     UT_hash_handle hh;
 };
@@ -32,6 +35,16 @@ struct view {
 /* A block in no manifest, old enough to be real. */
 struct stray {
     char key[TENANT_BYTES + MANIFEST_ID_BYTES + 2]; /* tenant/id */
+    struct arena arena;
+    struct block_lineage lineage;
+    UT_hash_handle hh;
+};
+
+/* A block that has been seen to be replaced, by one and the same heir, and not to be in sight since. */
+struct hidden {
+    char key[TENANT_BYTES + MANIFEST_ID_BYTES + 2]; /* tenant/id */
+    char heir[MANIFEST_ID_BYTES + 1]; /* "": it lost against another, or its heir is gone */
+    uint64_t since_ns;
     UT_hash_handle hh;
 };
 
@@ -47,6 +60,7 @@ struct backend_bucket {
     struct mutex lock; /* the fields below */
     struct view *views;
     struct stray *strays;
+    struct hidden *hidden; /* writers */
     uint64_t refresh_no;
     struct range_cache *cache; /* NULL: none */
     struct workers *loaders;
@@ -72,6 +86,9 @@ void bucket_views_drop(struct backend_bucket *b, struct view *v);
 /* The strongest that any manifest says of a block: removed, quarantined, replaced; NULL: nothing. */
 struct manifest_gone *bucket_views_find_gone(struct backend_bucket *b, const char *tenant,
                                              const char *id);
+bool bucket_views_has(struct backend_bucket *b, const char *tenant, const char *id);
+/* After the manifest is set. */
+MUST_CHECK enum err bucket_views_note_heirs(struct view *v);
 bool bucket_views_is_of(const struct view *v, const char *tenant);
 bool bucket_views_is_own(const struct backend_bucket *b, const struct view *v);
 
@@ -111,9 +128,28 @@ MUST_CHECK enum err bucket_manifests_tenants(struct backend_bucket *b, backend_n
                                              void *arg);
 MUST_CHECK enum err bucket_manifests_blocks(struct backend_bucket *b, const char *tenant,
                                             backend_name_fn *fn, void *arg);
-MUST_CHECK enum err bucket_manifests_gone(struct backend_bucket *b, const char *tenant,
-                                          enum manifest_why why, backend_replaced_fn *fn,
-                                          void *arg);
+/* What may be removed: since when, and for how long this process has seen it so, whichever is later. */
+MUST_CHECK enum err bucket_manifests_replaced(struct backend_bucket *b, const char *tenant,
+                                              backend_replaced_fn *fn, void *arg);
+/* ERR_CONFLICT: one of them is gone by now, or in another block than `heir`. */
+MUST_CHECK enum err bucket_manifests_check(struct backend_bucket *b, const char *tenant,
+                                           const char *heir, const char *const *ids,
+                                           uint32_t count);
+
+/* --- bucket_succession.c: with `lock` held --- */
+
+enum bucket_sight { SIGHT_IN, SIGHT_REPLACED, SIGHT_OUT };
+MUST_CHECK enum err bucket_succession_make(struct backend_bucket *b, const char *tenant,
+                                           struct arena *a, struct succession *ret);
+/* Of a block that is in a manifest, or a stray.  *ret_since_ns: for SIGHT_REPLACED. */
+enum bucket_sight bucket_succession_sight(struct backend_bucket *b, const char *tenant,
+                                          const struct succession *s, const char *id,
+                                          uint64_t *ret_since_ns);
+/* The first time is now. */
+uint64_t bucket_succession_hidden_since(struct backend_bucket *b, const char *tenant,
+                                        const struct succession *s, const char *id);
+void bucket_succession_not_hidden(struct backend_bucket *b, const char *tenant, const char *id);
+void bucket_succession_free(struct backend_bucket *b);
 
 /* --- bucket_changes.c --- */
 

@@ -115,7 +115,9 @@ static enum err change_locked(struct backend_bucket *b, const char *tenant,
     e = make_next(b, tenant, bucket_views_find(b, key), c, v);
     mutex_unlock(&b->lock);
     if (e == ERR_OK)
-        e = manifest_encode(&v->manifest, &bytes);
+        e = manifest_encode(&v->manifest, &bytes); /* sorts the entries */
+    if (e == ERR_OK)
+        e = bucket_views_note_heirs(v);
     if (e == ERR_OK)
         e = b->o.bucket->ops->put(b->o.bucket, object, buf_slice(&bytes));
     buf_release(&bytes);
@@ -161,6 +163,7 @@ enum err bucket_changes_delete(struct backend_bucket *b, const char *tenant, con
     struct manifest_gone *g = v != NULL ? manifest_find_gone(&v->manifest, id) : NULL;
     if (g != NULL)
         g->is_deleted = true; /* written with the next change */
+    bucket_succession_not_hidden(b, tenant, id);
     mutex_unlock(&b->lock);
     return ERR_OK;
 }

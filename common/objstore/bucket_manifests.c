@@ -184,58 +184,127 @@ enum err bucket_manifests_tenants(struct backend_bucket *b, backend_name_fn *fn,
     return e;
 }
 
+/* With the lock held: every block of the tenant that some manifest has, or a folder alone. */
+static void names_all(struct backend_bucket *b, const char *tenant, struct names *names)
+{
+    struct view *v, *next;
+    struct stray *s, *s_next;
+    size_t len = strlen(tenant);
+
+    HASH_ITER (hh, b->views, v, next)
+        for (uint32_t i = 0; bucket_views_is_of(v, tenant) && i < v->manifest.entry_count; i++)
+            names_add(names, v->manifest.entries[i].id);
+    HASH_ITER (hh, b->strays, s, s_next)
+        if (strncmp(s->key, tenant, len) == 0 && s->key[len] == '/')
+            names_add(names, s->key + len + 1);
+    if (names->count > 1)
+        qsort(names->list, names->count, sizeof *names->list, name_cmp);
+}
+
 enum err bucket_manifests_blocks(struct backend_bucket *b, const char *tenant, backend_name_fn *fn,
                                  void *arg)
 {
     struct names names = {0};
-    struct view *v, *next;
-    struct stray *s, *s_next;
-    size_t len = strlen(tenant);
+    struct succession s;
+    struct arena a;
+    uint32_t kept = 0;
+    uint64_t since;
     enum err e = walking == b ? ERR_OK : bucket_manifests_refresh(b, tenant, true);
 
     if (e != ERR_OK)
         return e;
+    arena_init(&a, NULL);
     mutex_lock(&b->lock);
-    HASH_ITER (hh, b->views, v, next)
-        for (uint32_t i = 0; bucket_views_is_of(v, tenant) && i < v->manifest.entry_count; i++)
-            if (bucket_views_find_gone(b, tenant, v->manifest.entries[i].id) == NULL)
-                names_add(&names, v->manifest.entries[i].id);
-    HASH_ITER (hh, b->strays, s, s_next)
-        if (strncmp(s->key, tenant, len) == 0 && s->key[len] == '/' &&
-            bucket_views_find_gone(b, tenant, s->key + len + 1) == NULL)
-            names_add(&names, s->key + len + 1);
+    e = bucket_succession_make(b, tenant, &a, &s);
+    if (e == ERR_OK)
+        names_all(b, tenant, &names);
+    for (uint32_t i = 0; i < names.count; i++)
+        if (bucket_succession_sight(b, tenant, &s, names.list[i], &since) == SIGHT_IN)
+            memmove(names.list[kept++], names.list[i], sizeof *names.list);
+    names.count = kept;
     mutex_unlock(&b->lock);
+    arena_release(&a);
+    names.err = names.err == ERR_OK ? e : names.err;
     return names_give(&names, fn, arg);
 }
 
-enum err bucket_manifests_gone(struct backend_bucket *b, const char *tenant, enum manifest_why why,
-                               backend_replaced_fn *fn, void *arg)
+enum err bucket_manifests_check(struct backend_bucket *b, const char *tenant, const char *heir,
+                                const char *const *ids, uint32_t count)
 {
-    struct names names = {0};
-    struct view *v, *next;
-    enum err e = bucket_manifests_refresh(b, tenant, false);
+    struct succession s;
+    struct arena a;
+    bool is_free = true, is_claimed;
+    uint64_t since;
+    enum err e = bucket_manifests_refresh(b, tenant, true);
 
     if (e != ERR_OK)
         return e;
+    arena_init(&a, NULL);
     mutex_lock(&b->lock);
-    HASH_ITER (hh, b->views, v, next)
-        for (uint32_t i = 0; bucket_views_is_of(v, tenant) && i < v->manifest.gone_count; i++)
-            if (bucket_views_find_gone(b, tenant, v->manifest.gone[i].id)->why == why)
-                names_add(&names, v->manifest.gone[i].id);
-    mutex_unlock(&b->lock);
-    e = names.err;
-    if (names.count > 1)
-        qsort(names.list, names.count, sizeof *names.list, name_cmp);
-    for (uint32_t i = 0; i < names.count && e == ERR_OK; i++) {
-        if (i > 0 && strcmp(names.list[i], names.list[i - 1]) == 0)
-            continue;
-        mutex_lock(&b->lock);
-        const struct manifest_gone *g = bucket_views_find_gone(b, tenant, names.list[i]);
-        uint64_t when = g != NULL ? g->when_ns : 0;
-        mutex_unlock(&b->lock);
-        if (g != NULL)
-            e = fn(arg, names.list[i], when);
+    e = bucket_succession_make(b, tenant, &a, &s);
+    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
+        const struct heir *other = succession_find(&s, ids[i], &is_claimed);
+        is_free &= bucket_succession_sight(b, tenant, &s, ids[i], &since) != SIGHT_OUT &&
+                   (other == NULL || strcmp(other->id, heir) == 0);
     }
+    mutex_unlock(&b->lock);
+    arena_release(&a);
+    return e != ERR_OK ? e : is_free ? ERR_OK : ERR_CONFLICT;
+}
+
+struct removable {
+    char id[TENANT_BYTES];
+    uint64_t since_ns;
+};
+
+/* With the lock held; `list` has room for all names. */
+static uint32_t removable_of(struct backend_bucket *b, const char *tenant,
+                             const struct succession *s, const struct names *names,
+                             struct removable *list)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < names->count; i++) {
+        const char *id = names->list[i];
+        uint64_t since = 0;
+        if (bucket_succession_sight(b, tenant, s, id, &since) != SIGHT_REPLACED) {
+            bucket_succession_not_hidden(b, tenant, id);
+            continue;
+        }
+        uint64_t seen = bucket_succession_hidden_since(b, tenant, s, id);
+        memcpy(list[n].id, id, sizeof list[n].id);
+        list[n++].since_ns = since > seen ? since : seen;
+    }
+    return n;
+}
+
+enum err bucket_manifests_replaced(struct backend_bucket *b, const char *tenant,
+                                   backend_replaced_fn *fn, void *arg)
+{
+    struct names names = {0};
+    struct succession s;
+    struct arena a;
+    uint32_t n = 0;
+    enum err e = bucket_manifests_refresh(b, tenant, true);
+
+    if (e != ERR_OK)
+        return e;
+    arena_init(&a, NULL);
+    mutex_lock(&b->lock);
+    names_all(b, tenant, &names);
+    e = names.err;
+    struct removable *list = ARENA_ARRAY(&a, struct removable, names.count);
+    if (e == ERR_OK)
+        e = bucket_succession_make(b, tenant, &a, &s);
+    if (e == ERR_OK)
+        e = arena_err(&a);
+    if (e == ERR_OK)
+        n = removable_of(b, tenant, &s, &names, list);
+    mutex_unlock(&b->lock);
     free(names.list);
+    for (uint32_t i = 0; e == ERR_OK && i < n; i++)
+        if (i == 0 || strcmp(list[i].id, list[i - 1].id) != 0)
+            e = fn(arg, list[i].id, list[i].since_ns);
+    arena_release(&a);
     return e;
 }

@@ -71,13 +71,15 @@ static enum err on_stray(void *arg, const char *tenant, const struct block_meta 
     struct stray_search *s = arg;
     struct stray *known, *stray = calloc(1, sizeof *stray);
 
-    (void)json;
     if (stray == NULL || meta->created_ns >= s->before_ns) {
         bool is_out = stray == NULL;
         free(stray);
         return is_out ? ERR_NOMEM : ERR_OK; /* its writer may be about to name it */
     }
     (void)snprintf(stray->key, sizeof stray->key, "%s/%s", tenant, meta->id);
+    arena_init(&stray->arena, NULL);
+    if (block_lineage_from_json(json, &stray->arena, &stray->lineage) != ERR_OK)
+        stray->lineage = (struct block_lineage){0}; /* it hides nothing */
     mutex_lock(&s->b->lock);
     HASH_FIND_STR(s->b->strays, stray->key, known);
     if (known == NULL) {
@@ -86,6 +88,8 @@ static enum err on_stray(void *arg, const char *tenant, const struct block_meta 
             stray = NULL;
     }
     mutex_unlock(&s->b->lock);
+    if (stray != NULL)
+        arena_release(&stray->arena);
     free(stray);
     return ERR_OK;
 }
@@ -97,6 +101,7 @@ void bucket_strays_free(struct backend_bucket *b)
     mutex_lock(&b->lock);
     HASH_ITER (hh, b->strays, s, next) {
         HASH_DEL(b->strays, s);
+        arena_release(&s->arena);
         free(s);
     }
     mutex_unlock(&b->lock);

@@ -83,6 +83,36 @@ static const struct manifest_entry *entry_find(struct backend_bucket *b, const c
     return found;
 }
 
+bool bucket_views_has(struct backend_bucket *b, const char *tenant, const char *id)
+{
+    return entry_find(b, tenant, id) != NULL;
+}
+
+/* What is not sound there is no lineage: such a block hides nothing. */
+enum err bucket_views_note_heirs(struct view *v)
+{
+    static const char mark[] = "\"compacted_from\"";
+    const struct manifest *m = &v->manifest;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->entry_count; i++)
+        n += memmem(m->entries[i].meta_json.ptr, m->entries[i].meta_json.len, mark,
+                    sizeof mark - 1) != NULL;
+    v->heir_count = 0;
+    v->heirs = ARENA_ARRAY(&v->arena, struct heir, n);
+    for (uint32_t i = 0; v->heirs != NULL && n > 0 && i < m->entry_count; i++) {
+        const struct manifest_entry *e = &m->entries[i];
+        struct block_lineage l = {0};
+        if (memmem(e->meta_json.ptr, e->meta_json.len, mark, sizeof mark - 1) != NULL &&
+            block_lineage_from_json(e->meta_json, &v->arena, &l) == ERR_OK && l.from_count > 0)
+            v->heirs[v->heir_count++] = (struct heir){.id = e->id,
+                                                      .since_ns = l.compacted_ns,
+                                                      .from = l.from,
+                                                      .from_count = l.from_count};
+    }
+    return arena_err(&v->arena);
+}
+
 struct manifest_gone *bucket_views_find_gone(struct backend_bucket *b, const char *tenant,
                                              const char *id)
 {
@@ -139,7 +169,8 @@ static enum err view_parse(struct backend_bucket *b, struct slice bytes, struct 
     if (e != ERR_OK)
         return e;
     struct slice tenant = {(const uint8_t *)v->key, (size_t)(slash - v->key)};
-    return slice_eq(v->manifest.tenant, tenant) ? ERR_OK : ERR_CORRUPT; /* copied from elsewhere */
+    return slice_eq(v->manifest.tenant, tenant) ? bucket_views_note_heirs(v)
+                                                : ERR_CORRUPT; /* copied from elsewhere */
 }
 
 enum err bucket_views_load(struct backend_bucket *b, const char *key, const char *etag, uint64_t no)

@@ -60,9 +60,10 @@ struct backend_ops {
     enum err (*publish)(struct backend *b, const char *tenant, const char *id,
                         const char *data_path, struct slice meta_json);
     /* Publishes a block in place of others.  Object stores: in one moment.  Local: it first, then each of the others is marked, so that a listing in
-     * between has both.  Replaced blocks are in no listing, and stay readable until they are removed.  Errors: ERR_CONFLICT (local; object stores
-     * do not look) one of the others is in sight no more, or somebody else replaces blocks of the tenant in this moment: nothing was changed.  What failed
-     * otherwise is done again with the same ids. */
+     * between has both.  Replaced blocks are in no listing, and stay readable until they are removed.  Errors: ERR_CONFLICT one of the others is
+     * in sight no more, or (local) somebody else replaces blocks of the tenant in this moment: nothing was changed.  In object stores two that share one may both
+     * succeed: one of the two is in sight then, with what the other alone was to replace (objstore/succession.h).  What failed otherwise is done again
+     * with the same ids. */
     enum err (*replace)(struct backend *b, const char *tenant, const char *id,
                         const char *data_path, struct slice meta_json, const char *const *old_ids,
                         uint32_t old_count);

@@ -1,6 +1,6 @@
 /* Blocks in a bucket: publishing that ends at any request, readers beside writers, replacing, removing, damage, strays, reads ahead. */
 #include "common/objstore/backend_bucket.h"
-#include "common/store/block.h"
+#include "common/store/block_lineage.h"
 #include "common/sys/fs.h"
 #include "tests/lib/fake_memcached.h"
 #include "tests/lib/test.h"
@@ -21,6 +21,8 @@ struct failing {
     unsigned fail_at;          /* the write with this number and all later ones; 0: none */
     bool is_done_all_the_same; /* that one is done, but its answer lost */
     bool is_list_old;          /* listings of manifests are empty */
+    struct buf old;            /* what reading `old_key` brings; empty: what is there */
+    const char *old_key;
 };
 
 static bool may_write(struct failing *f, bool *ret_does)
@@ -72,6 +74,10 @@ static enum err f_get_all(struct bucket *b, const char *key, struct buf *ret)
     struct failing *f = (struct failing *)b;
 
     atomic_fetch_add(&f->reads, 1);
+    if (f->old.len > 0 && strcmp(key, f->old_key) == 0) {
+        buf_append(ret, buf_slice(&f->old));
+        return buf_err(ret);
+    }
     return f->to->ops->get_all(f->to, key, ret);
 }
 
@@ -156,14 +162,28 @@ static enum err try_replace(void **state, struct backend *b, unsigned n, const c
                             const char *const *old, uint32_t old_count)
 {
     struct block_meta meta = {.version = 1, .bytes = 10, .created_ns = (uint64_t)T0};
+    struct block_lineage lineage = {.compacted_ns = (uint64_t)clock_wall_ns(&fake.clock)};
+    struct arena a;
+
     const char *path = tmpdir_path(state, "data.vvb");
     struct buf json;
 
     (void)snprintf(meta.id, sizeof meta.id, "%s", id_of(n));
     (void)snprintf(meta.tenant, sizeof meta.tenant, "acme");
     (void)snprintf(meta.writer, sizeof meta.writer, "%s", writer);
-    buf_init(&json, 4096);
-    assert_int_equal(block_meta_to_json(&meta, &json), ERR_OK);
+    buf_init(&json, 8192);
+    arena_init(&a, NULL);
+    for (uint32_t i = 0; i < old_count; i++) {
+        struct block_meta input = {.version = 1};
+        (void)snprintf(input.id, sizeof input.id, "%s", old[i]);
+        assert_int_equal(block_lineage_add(&lineage, &input, &(struct block_lineage){0}, &a),
+                         ERR_OK);
+    }
+    if (old_count == 0)
+        assert_int_equal(block_meta_to_json(&meta, &json), ERR_OK);
+    else
+        assert_int_equal(block_lineage_to_json(&meta, &lineage, &json), ERR_OK);
+    arena_release(&a);
     assert_int_equal(fs_replace(path, SLICE_LIT("0123456789")), ERR_OK);
     enum err e = old_count == 0
                      ? b->ops->publish(b, "acme", meta.id, path, buf_slice(&json))
@@ -332,7 +352,7 @@ static void test_killed_anywhere(void **state)
             b = open_store("i", NULL);
             struct text after = polled(b); /* a block with a meta.json was published */
             bool is_there = is_seen || at == 3 || (at == 2 && done == 1);
-            assert_string_equal(after.text, is_seen ? "2" : is_there ? "1 2" : "1");
+            assert_string_equal(after.text, is_there ? "2" : "1");
             assert_int_equal(try_replace(state, b, 2, "i", old, 1), ERR_OK);
             assert_string_equal(polled(reader).text, "2");
             assert_int_equal(b->ops->remove(b, "acme", id_of(1)), ERR_OK);
@@ -342,6 +362,53 @@ static void test_killed_anywhere(void **state)
             reader->ops->free(reader);
         }
     }
+}
+
+/* Two that merge do not see each other: at every step of theirs readers that know more or less have each block once, by itself or in another. */
+static void test_two_merges_share_an_input(void **state)
+{
+    struct failing *f;
+    struct backend *one = open_store("i", NULL), *two = open_store("j", &f),
+                   *reader = open_store(NULL, NULL), *new_reader;
+    const char *a[] = {id_of(1), id_of(2), id_of(3)}, *late[] = {id_of(3), id_of(4)};
+    struct text replaced = {""};
+
+    for (unsigned n = 1; n <= 5; n++)
+        assert_int_equal(publish(state, n % 2 == 0 ? two : one, n, n % 2 == 0 ? "j" : "i"), ERR_OK);
+    assert_string_equal(polled(one).text, "1 2 3 4 5");
+    assert_string_equal(polled(two).text, "1 2 3 4 5");
+    f->old_key = "~manifests/acme/i"; /* it looks before the other one's change comes */
+    buf_init(&f->old, 1 << 20);
+    assert_int_equal(memory->ops->get_all(memory, f->old_key, &f->old), ERR_OK);
+    assert_int_equal(try_replace(state, one, 6, "", a, 3), ERR_OK);
+    assert_string_equal(polled(reader).text, "4 5 6");
+    fake_clock_advance(&fake, NS_PER_S);
+    assert_int_equal(try_replace(state, two, 7, "", late, 2), ERR_OK);
+    buf_release(&f->old);
+    buf_init(&f->old, 1);
+    assert_string_equal(polled(reader).text, "4 5 6");
+    assert_string_equal(blocks_of(two).text, "4 5 6");
+    new_reader = open_store(NULL, NULL);
+    assert_string_equal(polled(new_reader).text, "4 5 6");
+    /* What lost is removed like what was merged; not by the time of a clock that is wrong, but when it has been seen so for so long. */
+    assert_int_equal(two->ops->replaced(two, "acme", add_replaced, &replaced), ERR_OK);
+    assert_string_equal(replaced.text, "1 2 3 7");
+    assert_int_equal(two->ops->remove(two, "acme", id_of(3)), ERR_OK);
+    assert_string_equal(polled(reader).text, "4 5 6");
+    assert_int_equal(two->ops->remove(two, "acme", id_of(7)), ERR_OK);
+    assert_int_equal(one->ops->remove(one, "acme", id_of(1)), ERR_OK);
+    assert_string_equal(polled(reader).text, "4 5 6");
+    /* Seen in time it is not done at all. */
+    assert_string_equal(polled(two).text, "4 5 6");
+    const char *taken[] = {id_of(2), id_of(5)}, *left[] = {id_of(4), id_of(5)};
+    assert_int_equal(try_replace(state, two, 8, "", taken, 2), ERR_CONFLICT);
+    assert_string_equal(polled(reader).text, "4 5 6");
+    assert_int_equal(try_replace(state, two, 8, "", left, 2), ERR_OK);
+    assert_string_equal(polled(reader).text, "6 8");
+    one->ops->free(one);
+    two->ops->free(two);
+    reader->ops->free(reader);
+    new_reader->ops->free(new_reader);
 }
 
 static void test_a_removal_is_finished_later(void **state)
@@ -543,6 +610,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_old_listing_hides_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_block_takes_the_place_of_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed_anywhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_two_merges_share_an_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_removal_is_finished_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_quarantine_keeps_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_manifests_folders_are_looked_at, set_up,
