@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from otlp import make_request
+from otlp import ExportTraceServiceRequest, make_request
 from vivace import BIN, ROLES, SLOW, eventually, make
 
 MIB = 1 << 20
@@ -56,6 +56,32 @@ def load(c, total_bytes):
     return sent
 
 
+def load_large(c, traces):
+    """Traces of so many bytes, each span with a text of its own, in requests of 4 MiB at most. -> {trace id: spans}"""
+    spans = {}
+    for size in traces:
+        trace_id, root, left = os.urandom(16), os.urandom(8), size
+        while left > 0:
+            r = ExportTraceServiceRequest()
+            rs = r.resource_spans.add()
+            rs.resource.attributes.add(key="service.name").value.string_value = "large"
+            to, now, end = rs.scope_spans.add().spans, time.time_ns(), left - min(left, 4 * MIB)
+            while left > end:
+                first = spans.setdefault(trace_id.hex(), 0) == 0
+                s = to.add(trace_id=trace_id, span_id=root if first else os.urandom(8), parent_span_id=b"" if first else root, name="large", start_time_unix_nano=now, end_time_unix_nano=now + 1000)
+                s.attributes.add(key="db.statement").value.string_value = os.urandom(900).hex()
+                spans[trace_id.hex()] += 1
+                left -= 1900
+            status, _, answer = c.push_pb(r.SerializeToString())
+            assert (status, answer) == (200, b"\x0a\x00"), answer
+    return spans
+
+
+def cpu_seconds(p):
+    fields = open(f"/proc/{p.popen.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def peak(p):
     return int(next(line for line in open(f"/proc/{p.popen.pid}/status") if line.startswith("VmHWM")).split()[1]) * 1024
 
@@ -66,7 +92,7 @@ def stored_spans(c):
     return sum(int(json.loads(p.read_text())["span_count"]) for p in (c.folder / "blocks").rglob("meta.json"))
 
 
-FAST = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 10**12, "burst_size_bytes": 10**12}}}}
+FAST = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 10**12, "burst_size_bytes": 10**12}, "global": {"max_bytes_per_trace": 0}}}}
 LATER = {"max_block_duration": "1h", "max_block_bytes": "20GiB", "trace_idle_period": "1h", "trace_live_period": "1h"}
 
 
@@ -75,11 +101,14 @@ def release():
     return [make(f"bin/{role}", "release") for role in ROLES][0].parent
 
 
-def replay(cluster, release, limit, wal_bytes):
+def replay(cluster, release, limit, wal_bytes, large=()):
+    """`large`: bytes of single traces among it."""
     c = cluster(bin=release, config={"ingester": LATER, **FAST},
                 flags={"ingester": ["-memory-limit=16GiB"]})
-    sent = load(c, wal_bytes)
-    want = len(sent) * SPANS
+    sent = load(c, (wal_bytes - sum(large)) // 2)
+    spans = load_large(c, large)
+    sent += load(c, (wal_bytes - sum(large)) // 2 + 4 * MIB)
+    want = len(sent) * SPANS + sum(spans.values())
     on_disk = sum(p.stat().st_size for p in (c.folder / "wal-0").glob("*.wal"))
     assert on_disk >= wal_bytes and not list((c.folder / "blocks").rglob("meta.json"))  # all of it waits in the log
     c.ingester.kill()
@@ -100,12 +129,15 @@ def replay(cluster, release, limit, wal_bytes):
         if headers["X-Vivace-Partial"] is not None and json.loads(body)["traces"]:
             served.append(time.monotonic() - began)
         assert time.monotonic() - began < 300 * SLOW
-    took = time.monotonic() - began
-    print(f"{on_disk / MIB:.0f} MiB of log replayed in {took:.1f} s with {limit / MIB:.0f} MiB: peak {peak(c.ingester) / MIB:.0f} MiB, {len(served)} answers meanwhile")
+    took, cpu = time.monotonic() - began, cpu_seconds(c.ingester)
+    print(f"{on_disk / MIB:.0f} MiB of log replayed in {took:.1f} s ({cpu:.1f} s of CPU) with {limit / MIB:.0f} MiB: peak {peak(c.ingester) / MIB:.0f} MiB, {len(served)} answers meanwhile")
+    assert cpu < 30  # ready in half a minute, where there is a core for it
     assert served  # traces were found, and the answers said that more may come
     c.settle(c.ingester)
     rest = [i.hex() for ids in sent[:: max(1, len(sent) // 100)] for i in ids[::40]]
     assert [i for i in rest if len(c.trace(i)) != 5] == []
+    small = [i for i in spans if spans[i] < 100]
+    assert [i for i in small if len(c.trace(i)) != spans[i]] == []
     assert peak(c.ingester) <= limit
     # It goes on as usual: what comes now is stored, and a second start has little left to do.
     r, (late,) = make_request("late", spans=3)
@@ -194,9 +226,18 @@ def test_log_larger_than_memory(cluster, release):
     replay(cluster, release, 128 * MIB, 300 * MIB)
 
 
+def test_log_with_large_traces(cluster, release):
+    replay(cluster, release, 256 * MIB, 400 * MIB, [20 * MIB, *[100 << 10] * 50])
+
+
 @pytest.mark.full
 def test_log_of_1_gib_in_256_mib(cluster, release):
     replay(cluster, release, 256 * MIB, 1024 * MIB)
+
+
+@pytest.mark.full
+def test_log_of_2_gib_in_512_mib(cluster, release):
+    replay(cluster, release, 512 * MIB, 2048 * MIB, [60 * MIB, *[100 << 10] * 500, 60 * MIB])
 
 
 def test_memory_stays_in_its_limit_under_load(cluster, release):
