@@ -249,6 +249,15 @@ uint32_t catalog_outstanding(const struct catalog *c, const char *tenant)
     return n;
 }
 
+uint32_t catalog_damaged(const struct catalog *c)
+{
+    struct catalog_block *b, *next;
+    uint32_t n = 0;
+    HASH_ITER (hh, c->blocks, b, next)
+        n += b->is_damaged;
+    return n;
+}
+
 bool catalog_has_others(const struct catalog *c, const char *self)
 {
     struct catalog_block *b, *next;

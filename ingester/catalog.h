@@ -19,7 +19,8 @@ struct catalog_block {
     uint64_t seen;
     const struct catalog_block *successor; /* a block that has it in its lineage; NULL: none */
     bool has_inputs;                       /* a block that it was made from is still listed */
-    bool is_stuck; /* could not be merged: not tried again before a restart */
+    bool is_stuck;   /* could not be merged: not tried again before a restart */
+    bool is_damaged; /* its footer could not be read */
     UT_hash_handle hh;
 };
 
@@ -53,6 +54,8 @@ bool catalog_next_job(const struct catalog *c, const char *tenant, const struct 
                       struct catalog_job *ret);
 /* How many blocks of a tenant wait for a merge, but for the rule that their window is over. */
 uint32_t catalog_outstanding(const struct catalog *c, const char *tenant);
+/* How many blocks were found damaged. */
+uint32_t catalog_damaged(const struct catalog *c);
 /* Is there a block with spans of another writer than `self`? */
 bool catalog_has_others(const struct catalog *c, const char *self);
 /* Who of those that wrote blocks since `since_ns`, and of `self`, does the job: the same everywhere where the same blocks are seen. */

@@ -226,6 +226,8 @@ static enum err run_job(struct core *c, const struct catalog *catalog,
     budget_init(&budget, limit < JOB_BYTES_MAX ? limit : JOB_BYTES_MAX, &c->building);
     while (e == ERR_OK && opened < job->input_count) {
         e = open_block(c, job->inputs[opened], &budget, &inputs[opened]);
+        if (e == ERR_CORRUPT)
+            job->inputs[opened]->is_damaged = true;
         opened += e == ERR_OK;
     }
     if (e == ERR_OK)
@@ -338,6 +340,7 @@ static void cycle(struct core *c, struct catalog *catalog)
     enum err e = catalog_refresh(catalog);
 
     metric_add(c->metrics.retention_errors, (double)catalog->unreadable);
+    metric_set(c->metrics.damaged, (double)(catalog->unreadable + catalog_damaged(catalog)));
     if (catalog_has_others(catalog, c->o.instance_id))
         atomic_store(&c->has_others, true);
     if (e == ERR_OK)

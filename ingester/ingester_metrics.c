@@ -110,6 +110,9 @@ void ingester_metrics_init(struct ingester_metrics *m)
                              "Attributes cut to max_attribute_bytes."),
         .head_bytes =
             gauge("vivace_ingester_head_bytes", "Memory of spans that are not in a block yet."),
+        .damaged =
+            gauge("vivace_damaged_blocks",
+                  "Blocks in the store that can not be read: vivace-store verify tells why."),
         .store_away = gauge("vivace_ingester_store_away",
                             "1: started without the store, and waits for it to publish blocks."),
         .memory_waits = counter("vivace_ingester_memory_waits_total",

@@ -20,7 +20,8 @@ struct ingester_metrics {
     struct metric_cell *compaction_errors, *compaction_read_bytes, *compaction_flags_cleared;
     struct metric_cell *wal_sync_seconds, *wal_group_frames, *wal_bytes, *wal_appended, *wal_torn,
         *wal_bad, *wal_quarantined, *wal_replayed, *wal_failures;
-    struct metric_cell *duplicates, *copies, *truncated, *head_bytes, *store_away, *memory_waits;
+    struct metric_cell *duplicates, *copies, *truncated, *head_bytes, *store_away, *damaged,
+        *memory_waits;
 };
 struct ingester_tenant_metrics {
     struct metric_cell *traces_created, *live_traces, *live_trace_bytes, *bytes_received,

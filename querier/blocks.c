@@ -1,6 +1,8 @@
 #include "querier/blocks.h"
 
 #include "common/base/map.h"
+#include "common/obs/log.h"
+#include "common/obs/metrics.h"
 #include "common/store/block_lineage.h"
 #include "common/sys/thread.h"
 
@@ -19,6 +21,7 @@ struct entry {
     struct block_lineage lineage;
     struct arena arena; /* of the lineage */
     bool is_bad;        /* its meta can not be read: every answer lacks it */
+    bool is_damaged;    /* so is its footer, when it was last tried */
     bool is_replaced;   /* by another that is listed too: set anew for each set of blocks */
     UT_hash_handle hh;
 };
@@ -39,6 +42,7 @@ struct blocks {
     struct entry *entries;
     struct listed *listed;
     uint64_t poll_no;
+    struct metric_cell *damaged;
     struct mutex poll_lock; /* one poll at a time; taken before `lock` */
 };
 
@@ -51,6 +55,9 @@ enum err blocks_new(struct backend *backend, struct budget *budget, struct block
         return ERR_NOMEM;
     b->backend = backend;
     b->budget = budget;
+    b->damaged = metric_cell0(
+        metrics_gauge("vivace_damaged_blocks", "",
+                      "Blocks in the store that can not be read: vivace-store verify tells why."));
     mutex_init(&b->lock);
     mutex_init(&b->poll_lock);
     *ret = b;
@@ -153,6 +160,17 @@ static enum err poll_tenant(void *arg, const char *tenant)
                               : e; /* it went away: the other tenants are listed all the same */
 }
 
+/* With the lock held. */
+static void tell_damaged(struct blocks *b)
+{
+    struct entry *e, *next;
+    uint32_t n = 0;
+
+    HASH_ITER (hh, b->entries, e, next)
+        n += e->is_bad || e->is_damaged;
+    metric_set(b->damaged, n);
+}
+
 /* Forgets what the poll did not see. */
 static void poll_sweep(struct poll *p)
 {
@@ -186,6 +204,7 @@ static enum err poll_locked(struct blocks *b, const char *tenant)
     mutex_lock(&b->lock);
     b->was_polled = b->was_polled || (e == ERR_OK && tenant == NULL);
     b->is_away = e != ERR_OK && e != ERR_NOMEM;
+    tell_damaged(b);
     mutex_unlock(&b->lock);
     return e;
 }
@@ -369,15 +388,21 @@ static enum err entry_open(struct blocks *b, const char *tenant, const char *id,
         if (err == ERR_OK)
             err = block_open(object, b->budget, ret);
     }
-    if (err != ERR_OK)
-        return err;
+    bool is_damaged = err == ERR_CORRUPT || err == ERR_UNSUPPORTED;
     (void)snprintf(key, sizeof key, "%s/%s", tenant, id);
     mutex_lock(&b->lock);
     HASH_FIND_STR(b->entries, key, e);
-    if (e != NULL && e->block == NULL)
+    if (e != NULL && err == ERR_OK && e->block == NULL)
         e->block = block_ref(*ret);
+    if (e != NULL && e->is_damaged != is_damaged && (is_damaged || err == ERR_OK)) {
+        e->is_damaged = is_damaged;
+        tell_damaged(b);
+        if (is_damaged)
+            log_warn("block_damaged", LOG_STR("tenant", tenant), LOG_STR("block", id),
+                     LOG_ERR(err));
+    }
     mutex_unlock(&b->lock);
-    return ERR_OK;
+    return err;
 }
 
 struct candidate {

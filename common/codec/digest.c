@@ -115,6 +115,8 @@ enum err digest_base64_decode(struct slice text, struct buf *out)
 
     while (text.len > 0 && text.ptr[text.len - 1] == '=')
         text.len--;
+    if (text.len % 4 == 1)
+        return ERR_FORMAT; /* no bytes have this many digits */
     for (size_t i = 0; i < text.len; i++) {
         const char *at = text.ptr[i] != 0 ? strchr(base64_plain, text.ptr[i]) : NULL;
         if (at == NULL)

@@ -15,6 +15,27 @@
 
 enum { WHOLE_BYTES_MAX = 256 << 20 };
 
+/* --- how much more than asked for --- */
+
+/* Each request earns a share of a further one, and time does, so that a store in trouble is not asked ten times as much. */
+static bool may_ask(struct remote *r, struct remote_allowance *w, bool is_first)
+{
+    int64_t now = clock_mono_ns(r->clock);
+
+    mutex_lock(&r->lock);
+    w->saved += (double)(now - w->at_ns) / (double)NS_PER_S * REPEATS_PER_S;
+    w->at_ns = now;
+    if (is_first)
+        w->saved += REPEAT_SHARE;
+    if (w->saved > REMOTE_REPEATS_SAVED)
+        w->saved = REMOTE_REPEATS_SAVED;
+    bool may = is_first || w->saved >= 1;
+    if (!is_first && may)
+        w->saved -= 1;
+    mutex_unlock(&r->lock);
+    return may;
+}
+
 /* --- one attempt, perhaps hedged --- */
 
 /* What the attempts of one round share; the last of them frees it. */
@@ -99,6 +120,8 @@ static enum err flight_run(struct remote *r, const struct http_call *call, bool 
 
     if (f == NULL)
         return ERR_NOMEM;
+    if (more > 0)
+        (void)may_ask(r, &r->hedges, true);
     f->refs = 1;
     f->hint_header = r->ops->hint_header;
     mutex_init(&f->lock);
@@ -111,9 +134,11 @@ static enum err flight_run(struct remote *r, const struct http_call *call, bool 
             more == 0)
             continue;
         more--;
-        metric_inc(r->hedged);
         mutex_unlock(&f->lock);
-        enum err second = flight_send(r, f, call);
+        bool may = may_ask(r, &r->hedges, false);
+        enum err second = may ? flight_send(r, f, call) : ERR_LIMIT;
+        if (second == ERR_OK)
+            metric_inc(r->hedged);
         mutex_lock(&f->lock);
         if (second != ERR_OK)
             more = 0; /* the first is still under way */
@@ -176,25 +201,6 @@ static enum remote_verdict judge(struct remote *r, const struct remote_request *
 }
 
 /* --- attempts --- */
-
-/* Each request earns a share of a repeat, and time does, so that a store in trouble is not asked ten times as much. */
-static bool may_repeat(struct remote *r, bool is_first)
-{
-    int64_t now = clock_mono_ns(r->clock);
-
-    mutex_lock(&r->lock);
-    r->repeats += (double)(now - r->repeats_ns) / (double)NS_PER_S * REPEATS_PER_S;
-    r->repeats_ns = now;
-    if (is_first)
-        r->repeats += REPEAT_SHARE;
-    if (r->repeats > REMOTE_REPEATS_SAVED)
-        r->repeats = REMOTE_REPEATS_SAVED;
-    bool may = is_first || r->repeats >= 1;
-    if (!is_first && may)
-        r->repeats -= 1;
-    mutex_unlock(&r->lock);
-    return may;
-}
 
 static void back_off(struct remote *r, unsigned attempt)
 {
@@ -277,7 +283,7 @@ enum err remote_call(struct remote *r, const struct remote_request *q, struct re
     unsigned at_once = 0;
     enum err e = ERR_OK;
 
-    (void)may_repeat(r, true);
+    (void)may_ask(r, &r->repeats, true);
     for (unsigned i = 0;; i++) {
         struct remote_answer answer = {.status = 0};
         buf_init(&answer.body, 1);
@@ -290,7 +296,8 @@ enum err remote_call(struct remote *r, const struct remote_request *q, struct re
         remote_answer_release(&answer);
         if (v == REMOTE_AT_ONCE && at_once++ < 2)
             continue;
-        if (v != REMOTE_AGAIN || i + 1 >= r->tries.attempts_max || !may_repeat(r, false)) {
+        if (v != REMOTE_AGAIN || i + 1 >= r->tries.attempts_max ||
+            !may_ask(r, &r->repeats, false)) {
             note(r, q, e, &answer);
             return e;
         }
@@ -436,8 +443,7 @@ enum err remote_init(struct remote *r, const struct bucket_ops *bucket_ops,
     mutex_init(&r->lock);
     rng_bytes_secure(&seed, sizeof seed);
     rng_init(&r->rng, seed);
-    r->repeats = REMOTE_REPEATS_SAVED;
-    r->repeats_ns = clock_mono_ns(clock);
+    r->repeats = r->hedges = (struct remote_allowance){REMOTE_REPEATS_SAVED, clock_mono_ns(clock)};
     declare_metrics(r);
     return http_client_new(&r->http);
 }

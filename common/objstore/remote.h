@@ -2,7 +2,8 @@
  * remote.h - a bucket behind HTTP: one call with all its attempts, and what S3, GCS and Azure do in the same way.
  *
  * Repeats: after 5xx, 408, 429, time-outs, broken connections and answers of the wrong length, with a growing wait, while a budget of repeats (a
- *          tenth of all requests, REMOTE_REPEATS_SAVED saved up) lasts.  A ranged read that is slow is asked a second time (hedging).
+ *          tenth of all requests, REMOTE_REPEATS_SAVED saved up) lasts.  A ranged read that is slow is asked a second time (hedging), while a
+ *          budget of its own, as large, lasts.
  * Uploads: a file over part_bytes goes in parts; what was begun is called off when it fails.
  * Listing: page by page; a server that says "more" and gives the same again is ERR_CORRUPT.
  * Threads: any; calls block.
@@ -90,6 +91,11 @@ struct remote_ops {
                           struct remote_page *ret);
 };
 
+struct remote_allowance { /* of further requests: each first one earns a share, and time does */
+    double saved;
+    int64_t at_ns; /* mono */
+};
+
 struct remote {
     struct bucket bucket; /* first */
     const struct remote_ops *ops;
@@ -98,8 +104,7 @@ struct remote {
     const char *prefix; /* "": none */
     struct http_client *http;
     struct mutex lock; /* the fields below, and what the provider says */
-    double repeats;    /* that may still be made */
-    int64_t repeats_ns;
+    struct remote_allowance repeats, hedges;
     struct rng rng;
     struct metric_family *durations;
     struct metric_cell *hedged;

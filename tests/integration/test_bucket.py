@@ -8,7 +8,7 @@ import pytest
 
 import bucket
 import clouds
-from vivace import Ledger, eventually, merge, request, span
+from vivace import SLOW, Ledger, eventually, merge, request, span
 
 
 @pytest.fixture(params=[bucket.Server, clouds.Gcs, clouds.Azure], ids=["s3", "gcs", "azure"])
@@ -151,6 +151,43 @@ def test_large_blocks_go_in_parts(cluster, store):
     c.querier.start()
     c.settle(c.querier)
     assert {t: len(c.trace(t)) for t in ids} == dict.fromkeys(ids, 40)
+
+
+def test_a_slow_read_is_asked_again(cluster, store):
+    """The first answer to each range is slow: the second request brings it. Not more of them than the budget allows, and none where nobody asks for it."""
+    hedging = {"hedge_requests_at": "50ms", "hedge_requests_up_to": 2}
+    c = cluster(counts={"generator": 0}, config=bucket.config(store, **hedging))
+    ids = [os.urandom(16).hex() for _ in range(3)]
+    for t in ids:
+        assert c.push_json(request("slow", span(t, os.urandom(8).hex())))[0] == 200
+        c.flush()
+    c.querier.stop()
+    c.querier.start()
+    c.settle(c.querier)
+    lock, asked = threading.Lock(), {}
+
+    def rule(method, key, query):
+        if method != "GET" or not key.endswith("data.vvb"):
+            return None
+        with lock:
+            asked[key] = asked.get(key, 0) + 1
+            return 8 if asked[key] == 1 else None
+    store.rules.append(rule)
+    begun = time.monotonic()
+    assert len(c.trace(ids[0])) == 1
+    hedged = c.querier.metric("tempodb_backend_hedged_roundtrips_total")
+    assert hedged >= 1
+    assert time.monotonic() - begun < 8 * SLOW  # none of the slow answers was waited for
+    assert max(asked.values()) >= 2
+    # The budget: all reads slow, each a new one; far fewer second requests than reads.
+    store.rules.clear()
+    store.rules.append(lambda method, key, query: 0.2 if method == "GET" and key.endswith("data.vvb") else None)
+    for _ in range(60):
+        t = os.urandom(16).hex()
+        assert c.push_json(request("many", span(t, os.urandom(8).hex())))[0] == 200
+    c.flush()
+    c.trace(t)
+    assert c.querier.metric("tempodb_backend_hedged_roundtrips_total") - hedged <= 20 + (time.monotonic() - begun) + 0.1 * len(store.seen)
 
 
 def test_a_store_that_refuses_says_so(cluster, store):

@@ -1,4 +1,5 @@
 /* The block list: polls, what ingesters' coverage leaves out or asks for, blocks that come, go, and can not be read. */
+#include "common/obs/metrics.h"
 #include "common/store/backend.h"
 #include "common/store/block_lineage.h"
 #include "common/store/head.h"
@@ -173,6 +174,36 @@ static void test_what_can_not_be_read_is_counted(void **state)
     assert_int_equal(fs_replace(path, SLICE_LIT("{")), ERR_OK);
     assert_int_equal(blocks_poll(blocks), ERR_OK);
     assert_string_equal(taken("acme", 0, 0, NULL, 0), "1 +2");
+    struct metric_cell *damaged = metric_cell0(metrics_gauge("vivace_damaged_blocks", "", ""));
+    assert_true(metric_value(damaged) == 2);
+    assert_int_equal(backend->ops->quarantine(backend, "acme", id_of(2), "test"), ERR_OK);
+    assert_int_equal(blocks_poll(blocks), ERR_OK);
+    assert_true(metric_value(damaged) == 1);
+}
+
+/* Footers of blocks that are not used make room for those that are; what does not fit all the same is told. */
+static void test_footers_make_room(void **state)
+{
+    size_t limit = budget.limit_bytes;
+
+    for (unsigned n = 1; n <= 6; n++)
+        publish(state, "acme", n, "i", n);
+    assert_int_equal(blocks_poll(blocks), ERR_OK);
+    assert_string_equal(taken("acme", 1, 1, NULL, 0), "1");
+    size_t one = budget_used(&budget);
+    assert_true(one > 0);
+    budget.limit_bytes = 3 * one;
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned n = 1; n <= 6; n++) {
+            char want[8];
+            (void)snprintf(want, sizeof want, "%u", n);
+            assert_string_equal(taken("acme", n, n, NULL, 0), want);
+            assert_true(budget_used(&budget) <= 3 * one);
+        }
+    budget.limit_bytes = one / 2; /* not even one */
+    assert_string_equal(taken("acme", 1, 1, NULL, 0), "+1");
+    budget.limit_bytes = limit;
+    assert_string_equal(taken("acme", 1, 6, NULL, 0), "6 5 4 3 2 1");
 }
 
 static enum err tenants_err;
@@ -312,6 +343,7 @@ int main(void)
         T(test_a_new_block_is_known_by_coverage),
         T(test_what_a_live_writer_still_answers_is_left_out),
         T(test_what_can_not_be_read_is_counted),
+        T(test_footers_make_room),
         T(test_a_store_that_is_away),
         T(test_blocks_go),
         T(test_a_tenant_that_vanishes_takes_no_other_with_it),
