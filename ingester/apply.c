@@ -259,6 +259,29 @@ static enum err append_spans(struct core *c, struct push *p, enum lane lane, str
     return e;
 }
 
+static uint64_t wider(uint64_t a, uint64_t b)
+{
+    return a == 0 || b == 0 ? 0 : a > b ? a : b; /* 0: no limit */
+}
+
+/* Frames of the log were judged when they came, perhaps before the tenant had an entry with lower limits: what was acknowledged then is not lost for
+ * it now, though something that was refused may come back. */
+static void judge(struct core *c, const struct push *p, struct head *head, struct tallies *t)
+{
+    struct overrides_hold h = overrides_get(c->o.overrides, p->m.tenant);
+    const struct limits *all = &c->config->limits;
+    struct limits l = {.max_bytes_per_trace = h.limits->max_bytes_per_trace,
+                       .max_traces_per_user = h.limits->max_traces_per_user};
+
+    overrides_put(&h);
+    if (p->kind == PUSH_REPLAYED) {
+        l.max_bytes_per_trace = wider(l.max_bytes_per_trace, all->max_bytes_per_trace);
+        l.max_traces_per_user =
+            (int64_t)wider((uint64_t)l.max_traces_per_user, (uint64_t)all->max_traces_per_user);
+    }
+    tally_judge(&l, head, t);
+}
+
 static enum err apply_spans(struct core *c, struct push *p, enum lane lane)
 {
     struct tallies tallies;
@@ -272,11 +295,8 @@ static enum err apply_spans(struct core *c, struct push *p, enum lane lane)
         e = generation_part(c, lane, t, &part);
     if (e != ERR_OK)
         return e;
-    if (p->kind != PUSH_CARRIED) {
-        struct overrides_hold h = overrides_get(c->o.overrides, p->m.tenant);
-        tally_judge(h.limits, part->head, &tallies);
-        overrides_put(&h);
-    }
+    if (p->kind != PUSH_CARRIED)
+        judge(c, p, part->head, &tallies);
     if (tallies.refused > 0 && p->refused == NULL)
         e = tally_refuse(c, p, &tallies);
     c->begun[lane].tenant = t;

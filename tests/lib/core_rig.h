@@ -408,4 +408,26 @@ static inline bool is_ready(void)
             fail_msg("not within %d s: %s", WAIT_S, #condition); \
     } while (0)
 
+struct flush {
+    atomic_bool is_over;
+    enum err err;
+};
+
+static inline void flushed(void *arg, enum err err)
+{
+    struct flush *f = arg;
+
+    f->err = err;
+    atomic_store(&f->is_over, true);
+}
+
+static inline enum err flush(void)
+{
+    struct flush f = {0};
+
+    core_flush(core, flushed, &f);
+    EVENTUALLY(atomic_load(&f.is_over));
+    return f.err;
+}
+
 #endif

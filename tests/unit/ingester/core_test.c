@@ -16,28 +16,6 @@ static uint32_t flagged_count(const char *tenant)
     return n;
 }
 
-struct flush {
-    atomic_bool is_over;
-    enum err err;
-};
-
-static void flushed(void *arg, enum err err)
-{
-    struct flush *f = arg;
-
-    f->err = err;
-    atomic_store(&f->is_over, true);
-}
-
-static enum err flush(void)
-{
-    struct flush f = {0};
-
-    core_flush(core, flushed, &f);
-    EVENTUALLY(atomic_load(&f.is_over));
-    return f.err;
-}
-
 static void a_push_is_visible_when_it_is_answered(void **state)
 {
     (void)state;
@@ -654,22 +632,6 @@ static void a_trace_that_grows_too_large_is_refused(void **state)
     assert_int_equal(live_of("acme", 2).spans, 2);
 }
 
-static void old_blocks_are_removed(void **state)
-{
-    (void)state;
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
-    assert_int_equal(flush(), ERR_OK);
-    advance(23 * 3600 * NS_PER_S);
-    assert_int_equal(push_spans("acme", 2, 1, 3), ERR_OK);
-    assert_int_equal(flush(), ERR_OK);
-    assert_int_equal(stored_of("acme", 1).blocks, 2);
-    advance(2 * 3600 * NS_PER_S);
-    EVENTUALLY(blocks_of("acme") == 1);
-    assert_int_equal(stored_of("acme", 2).want_spans, 2);
-}
-
 static void the_folder_has_one_owner(void **state)
 {
     struct core *second = NULL;
@@ -782,69 +744,6 @@ static void the_log_is_synced_as_configured(void **state)
             assert_int_equal(live_of("acme", 10 * m + n).spans, 2);
 }
 
-/* What is past the tenant's retention does not come back from the log; a frame with something younger does, whole. */
-static void the_log_does_not_bring_back_what_is_too_old(void **state)
-{
-    struct otlp_group g;
-    struct buf b;
-    (void)state;
-
-    config.max_block_duration_ns = 1000 * 3600 * NS_PER_S; /* it stays in the log */
-    config.limits.block_retention_ns = 0;                  /* for ever */
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
-    begin_request(&g, &b);
-    add_span(&g, 2, 1, 0);
-    advance(25 * 3600 * NS_PER_S);
-    add_span(&g, 2, 2, 0);
-    otlp_group_end(&g);
-    assert_int_equal(push_bytes("acme", ++next_part, buf_slice(&b)).err, ERR_OK);
-    buf_release(&b);
-    stop_core();
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(live_of("acme", 1).spans, 2);
-    assert_int_equal(live_of("acme", 2).spans, 2);
-    stop_core();
-    config.limits.block_retention_ns = 24 * 3600 * NS_PER_S;
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(live_of("acme", 1).spans, 0);
-    assert_int_equal(live_of("acme", 2).spans, 2);
-}
-
-/* A block that retention took away says no more what it held; a log that was not trimmed yet has it still. */
-static void a_removed_block_does_not_come_back_from_the_log(void **state)
-{
-    static char saved[sizeof wal_dir], cmd[2 * sizeof wal_dir + 64];
-    (void)state;
-
-    scratch_dir_path(dir, "wal-saved", saved);
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(push_spans("acme", 1, 1, 3), ERR_OK);
-    stop_core();
-    (void)snprintf(cmd, sizeof cmd, "cp -a '%s' '%s'", wal_dir, saved);
-    assert_int_equal(system(cmd), 0);
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(flush(), ERR_OK);
-    assert_int_equal(stored_of("acme", 1).blocks, 1);
-    advance(25 * 3600 * NS_PER_S);
-    EVENTUALLY(blocks_of("acme") == 0);
-    assert_int_equal(push_spans("acme", 2, 1, 3), ERR_OK);
-    stop_core();
-    (void)snprintf(cmd, sizeof cmd, "cp -an '%s/.' '%s'", saved, wal_dir); /* what was trimmed */
-    assert_int_equal(system(cmd), 0);
-    start_core();
-    EVENTUALLY(is_ready());
-    assert_int_equal(live_of("acme", 1).spans, 0);
-    assert_int_equal(live_of("acme", 2).spans, 2);
-    assert_int_equal(flush(), ERR_OK);
-    assert_int_equal(stored_of("acme", 1).spans, 2);
-}
-
 static void a_drain_refuses_and_finishes(void **state)
 {
     (void)state;
@@ -883,11 +782,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_start_without_the_store_can_be_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_store_that_refuses_stops_a_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_trace_that_grows_too_large_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(old_blocks_are_removed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_log_does_not_bring_back_what_is_too_old, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(a_removed_block_does_not_come_back_from_the_log, set_up,
-                                        tear_down),
         cmocka_unit_test_setup_teardown(the_folder_has_one_owner, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_failed_sync_is_told_and_two_end_the_process, set_up,
                                         tear_down),
