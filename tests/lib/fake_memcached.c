@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { VALUES_MAX = 256, CONNECTIONS_MAX = 256, LINE_MAX_BYTES = 20000 };
+enum { VALUES_MAX = 256, CONNECTIONS_MAX = 4096, LINE_MAX_BYTES = 20000 };
 
 struct value {
     char key[256];
