@@ -138,7 +138,8 @@ static void job_reply(struct job *j, enum err e, struct api_answer *answer,
         size_t len = answer->body.len > 0 ? answer->body.len - 1 : 0;
         stream_refuse(j->req, stream_code(e), slice_sub(buf_slice(&answer->body), 0, len));
     } else if (j->is_stream) {
-        stream_reply(j->req, buf_slice(&answer->body), answer->missing);
+        stream_reply(j->req, buf_slice(&answer->body), (size_t)q->app->config->stream_packet_bytes,
+                     answer->missing);
     } else {
         reply_http(j, content_type, answer);
     }

@@ -235,7 +235,7 @@ void stream_packets(struct slice answer, size_t packet_bytes_max, struct buf *ou
     for (size_t from = 0; pb_field_next(&r, &f); from = answer.len - reader_left(&r)) {
         struct slice field = slice_sub(answer, from, answer.len - reader_left(&r));
         size_t len = out->len - packet;
-        if (f.number == ELEMENTS_FIELD && len > GRPC_PREFIX_BYTES &&
+        if (packet_bytes_max > 0 && f.number == ELEMENTS_FIELD && len > GRPC_PREFIX_BYTES &&
             len + field.len + metrics.len > packet_bytes_max) {
             packet_end(out, packet, metrics, has_metrics);
             packet = grpc_message_open(out);
@@ -305,7 +305,8 @@ void stream_refuse(struct http_req *req, unsigned code, struct slice text)
     buf_release(&message);
 }
 
-void stream_reply(struct http_req *req, struct slice answer, unsigned missing)
+void stream_reply(struct http_req *req, struct slice answer, size_t packet_bytes_max,
+                  unsigned missing)
 {
     char places[16];
     struct http_header headers[] = {{"content-type", "application/grpc"},
@@ -315,7 +316,7 @@ void stream_reply(struct http_req *req, struct slice answer, unsigned missing)
 
     (void)snprintf(places, sizeof places, "%u", missing);
     buf_init(&body, SIZE_MAX / 2);
-    stream_packets(answer, STREAM_PACKET_BYTES_MAX, &body);
+    stream_packets(answer, packet_bytes_max, &body);
     if (buf_err(&body) != ERR_OK)
         stream_refuse(req, STREAM_EXHAUSTED, SLICE_LIT("no memory"));
     else

@@ -11,7 +11,6 @@
 #include "common/net/http_server.h"
 #include "querier/api.h"
 
-enum { STREAM_PACKET_BYTES_MAX = 2 << 20 };
 enum { /* google.rpc.Code */
        STREAM_CANCELED = 1,
        STREAM_UNKNOWN = 2,
@@ -32,8 +31,8 @@ MUST_CHECK enum err stream_request(struct arena *a, const struct stream_method *
                                    struct slice message, struct slice *ret_query,
                                    struct slice *ret_argument);
 
-/* The answer as messages of at most STREAM_PACKET_BYTES_MAX (an element that is larger has one to itself), each with the answer's metrics;
- * what is not an element of a list is in the last.  Appends to `out`. */
+/* The answer as messages of at most packet_bytes_max (an element that is larger has one to itself), each with the answer's metrics; 0: as one message.
+ * What is not an element of a list is in the last.  Appends to `out`. */
 void stream_packets(struct slice answer, size_t packet_bytes_max, struct buf *out);
 
 /* google.rpc.Code as Tempo answers for an error. */
@@ -46,6 +45,7 @@ MUST_CHECK unsigned stream_open(struct arena *a, const struct http_req *req,
 /* The two ways to answer; req is dead afterwards. */
 void stream_refuse(struct http_req *req, unsigned code, struct slice text);
 /* `missing`: places that did not answer, told as over HTTP: x-vivace-partial, in the call's first metadata. */
-void stream_reply(struct http_req *req, struct slice answer, unsigned missing);
+void stream_reply(struct http_req *req, struct slice answer, size_t packet_bytes_max,
+                  unsigned missing);
 
 #endif

@@ -108,6 +108,18 @@ def test_a_missing_place_is_told(tmp_path):
         eventually(lambda: partial() == "1", 30)
 
 
+def test_large_answers_come_in_packets(tmp_path):
+    with closing(Cluster(tmp_path, counts={"generator": 0}, config={"query_frontend": {"max_grpc_streaming_packet_size": 500}})) as c:
+        for k in range(30):
+            assert c.push_json(request(f"svc-{k}", span(f"b{k:031x}", f"{k + 1:016x}", name=f"op-{k}")))[0] == 200
+        eventually(lambda: len(c.search("{}", limit=100)) == 30)
+        with grpc.insecure_channel(f"127.0.0.1:{c.querier.http_port}") as channel:
+            messages = call(channel, "Search", field(8, "{}"), field(4, 100))
+        assert len(messages) > 5 and all(len(m) <= 500 for m in messages)
+        found = [dict(fields(v))[1] for m in messages for n, v in fields(m) if n == 1]
+        assert len(found) == len(set(found)) == 30
+
+
 def test_what_is_refused(data):
     _, channel, base = data
     code, text = code_of(channel, "Search", field(8, "{ nonsense"), field(5, base), field(6, base + 90))

@@ -152,6 +152,11 @@ static void test_packets(void **state)
     assert_int_equal(p.elements, 11);
     assert_int_equal(p.with_metrics, 6);
     assert_int_equal(p.with_message, 1);
+    buf_reset(&out);
+    stream_packets(buf_slice(&answer), 0, &out); /* no bound */
+    p = read_packets(buf_slice(&out));
+    assert_int_equal(p.count, 1);
+    assert_int_equal(p.elements, 11);
     buf_release(&out);
     buf_release(&answer);
 }
