@@ -4,7 +4,9 @@ Golden blocks of every version, and what the real binaries write of requests tha
 import base64
 import json
 import random
+import re
 import shutil
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -17,12 +19,12 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 import format_check
-import format_otlp
+import format_otlp as otlp
 from format_block import Block
 from format_bytes import Refused, crc32c, page
 from format_wal import SPANS, Log
 from otlp import fields
-from vivace import BIN, ROOT
+from vivace import BIN, ROOT, eventually
 
 GOLDEN = sorted((ROOT / "tests" / "data" / "blocks").glob("*.vvb"))
 S = 10**9
@@ -53,16 +55,14 @@ def read_block(path):
     block = Block(path.read_bytes())
     format_check.check(block)
     rows = list(block.otlp())
-    assert list(rows_of(format_otlp.traces_data(rows))) == [normal(*row) for row in rows]
+    assert list(rows_of(otlp.traces_data(rows))) == [normal(*row) for row in rows]
     return block, Counter(normal(*row) for row in rows)
 
 
-def read_meta(folder):
-    """meta.json; a block that was not made out of others has these members, in this order."""
-    text = (folder / "meta.json").read_bytes()
+def read_meta(folder, name="meta.json"):
+    text = (folder / name).read_bytes()
     meta = json.loads(text)
-    assert meta["checksum"] == crc32c(text[:text.rindex(b'"checksum"')])
-    assert {k: type(v) for k, v in meta.items() if type(v) is not str} == {k: int for k in ("version", "group_count", "checksum")}
+    assert meta["checksum"] == crc32c(text[:text.rindex(b'"checksum"')]) and list(meta)[-1] == "checksum"
     return meta
 
 
@@ -272,6 +272,67 @@ def test_log(written):
     assert [(t["file"], t["offset"], t["lsn"], t["tenant"]) for t in told] == [(f.file, f.offset, f.lsn, f.tenant) for f in log.frames]
 
 
+def inspected(folder):
+    """-> frames as (file, offset, lsn), damages as (file, offset, bytes), as vivace-store tells them."""
+    done = subprocess.run([BIN / "vivace-store", "wal", "inspect", folder, "--json"], capture_output=True, text=True, timeout=300)
+    frames = [json.loads(line) for line in done.stdout.splitlines()]
+    damages = re.findall(r"damage: (\S+): (\d+) bytes at (\d+)", done.stderr)
+    assert done.returncode == (1 if damages else 0), done.stderr
+    return [(f["file"], f["offset"], f["lsn"]) for f in frames], sorted((name, int(at), int(size)) for name, size, at in damages)
+
+
+def log_header(first_lsn, version=1, tag=7):
+    head = b"VWAL1\r\n\0" + struct.pack("<IIQ64s4x", version, tag, first_lsn, b"somebody")
+    return head + struct.pack("<I", crc32c(head))
+
+
+def log_frame(lsn, tag=7):
+    body = struct.pack("<QQ16sIBBBB", lsn, 1, bytes(16), 0, SPANS, 0, 1, 0) + b"t" + bytes(50)
+    return b"VFRM" + struct.pack("<III", len(body), crc32c(struct.pack("<II", len(body), tag) + body), tag) + body
+
+
+def flipped(at, data):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+
+
+def test_damaged_logs(tmp_path):
+    """The document's table of what is found in a log: by this reader and by ours alike."""
+    size, data = len(log_frame(1)), log_header(11) + b"".join(log_frame(lsn) for lsn in (11, 12, 13))
+    first, second = 96, 96 + size
+    everything, name, follower = [11, 12, 13], f"{11:016x}.wal", f"{14:016x}.wal"
+    cases = [  # what the folder holds, the numbers of the frames that are found, is anything damaged, the bytes of a torn tail
+        ("sound", {name: data, follower: log_header(14) + log_frame(14)}, [*everything, 14], False, 0),
+        ("torn", {name: data[:-1]}, [11, 12], False, size - 1),
+        ("torn in the header", {name: data, follower: log_header(14)[:50]}, everything, False, 50),
+        ("nothing after the header", {name: data, follower: log_header(14)}, everything, False, 0),
+        ("a frame", {name: flipped(second + 99, data)}, [11, 13], True, 0),
+        ("a length", {name: flipped(second + 6, data)}, [11, 13], True, 0),
+        ("two frames", {name: flipped(first + 20, flipped(second + 20, data))}, [13], True, 0),
+        ("the header", {name: flipped(14, data)}, everything, True, 0),
+        ("header and frame", {name: flipped(14, flipped(first + 20, data))}, [12, 13], True, 0),
+        ("not the last file", {name: data + b"rest", follower: log_header(14) + log_frame(14)}, [*everything, 14], True, 0),
+        ("a copy", {name: data, f"{12:016x}.wal": data}, everything, True, 0),
+        ("a frame of another file", {name: data, follower: log_header(14) + log_frame(14) + log_frame(15, tag=8) + log_frame(16)}, [*everything, 14, 16], True, 0),
+        ("does not go up", {name: data, follower: log_header(14) + log_frame(14) + log_frame(14) + log_frame(15)}, [*everything, 14, 15], True, 0),
+        ("no number", {name: data, follower: log_header(14) + log_frame(0) + log_frame(14)}, [*everything, 14], True, 0),
+    ]
+    for what, files, numbers, is_damaged, torn in cases:
+        folder = tmp_path / what
+        folder.mkdir()
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        log = Log(folder)
+        found = [(f.file, f.offset, f.lsn) for f in log.frames]
+        assert (found, sorted(log.damages)) == inspected(folder), what
+        assert ([lsn for _, _, lsn in found], log.damages != [], log.torn[1] if log.torn else 0) == (numbers, is_damaged, torn), what
+    later = tmp_path / "later"
+    later.mkdir()
+    (later / name).write_bytes(log_header(11, version=2))
+    with pytest.raises(Refused):
+        Log(later)
+    assert subprocess.run([BIN / "vivace-store", "wal", "inspect", later], capture_output=True).returncode == 1
+
+
 @pytest.mark.parametrize("tenant", ["odd", "many"])
 def test_block(written, tenant):
     """A block of the real ingester, as the document says, is what was sent, and what vivace-store says it is."""
@@ -288,3 +349,64 @@ def test_block(written, tenant):
     dumped = {f: tool("--path", blocks, "dump", folder.name, "--format", f) for f in ("protobuf", "json")}
     assert Counter(rows_of(dumped["protobuf"])) == found
     assert Counter(json_rows(dumped["json"])) == found
+
+
+def test_bytes_that_are_no_utf8_and_fields_of_later_versions(cluster):
+    """What the message classes of today can not hold comes back all the same, byte by byte."""
+    def later(field):
+        return otlp.number(field, 7) + otlp.message(field + 1, b"\xfe later")
+
+    def attribute(value):
+        return otlp.message(1, b"\xffkey") + otlp.message(2, value)
+    trace_id, span_id = RANDOM.randbytes(16), RANDOM.randbytes(8)
+    resource = otlp.message(1, attribute(otlp.message(1, b"\x80text"))) + later(20)
+    scope = otlp.message(1, b"\xc3") + otlp.message(3, attribute(otlp.message(5, otlp.message(1, otlp.message(1, b"\xff"))))) + later(20)
+    event = otlp.fixed64(1, 9) + otlp.message(2, b"\xc0event") + otlp.message(3, attribute(later(20))) + later(20)
+    link = otlp.message(1, trace_id) + otlp.message(2, span_id) + otlp.message(3, b"\xff") + later(20)
+    status = otlp.message(15, otlp.message(2, b"\xffstatus") + otlp.number(3, 300))
+    span = (otlp.message(1, trace_id) + otlp.message(2, span_id) + otlp.message(5, b"\xe2\x82name") + otlp.fixed64(7, 5) + otlp.fixed64(8, 6)
+            + otlp.message(11, event) + otlp.message(13, link) + otlp.number(6, 2**40) + status + later(1000))
+    c = cluster(counts={"generator": 0})
+    status, _, answer = c.push_pb(otlp.traces_data([(resource, b"\xfeurl", scope, b"", span)]))
+    assert status == 200 and answer in (b"", b"\n\0")
+    c.flush()
+    path, = (c.folder / "blocks" / "single-tenant").glob("*/data.vvb")
+    block = Block(path.read_bytes())
+    format_check.check(block)
+    assert list(block.otlp()) == [(resource, b"\xfeurl", scope, b"", span)]
+    dumped = dict(fields(tool("--path", c.folder / "blocks", "dump", path.parent.name, "--format", "protobuf")))[1]
+    assert sorted(fields(dict(fields(dict(fields(dumped))[2]))[2])) == sorted(fields(span))
+
+
+def test_a_block_made_out_of_others(cluster):
+    """Traces in pieces are one again; meta.json says what the block was made of."""
+    window = 4
+    c = cluster(counts={"generator": 0}, config={"compactor": {"compaction": {"compaction_window": f"{window}s", "compaction_cycle": "200ms",
+                                                                              "compacted_block_retention": "1h"}}})
+    now = (time.time_ns() // (window * S) - 9) * window * S + S
+    whole, spans = ExportTraceServiceRequest.FromString(plain_request(now, 0, 40)), Counter()
+    for half in range(2):  # each trace in both blocks
+        part = ExportTraceServiceRequest()
+        part.CopyFrom(whole)
+        for around in part.resource_spans:
+            for inner in around.scope_spans:
+                kept = [one for k, one in enumerate(inner.spans) if k % 2 == half]
+                del inner.spans[:]
+                inner.spans.extend(kept)
+        assert c.push_pb(part.SerializeToString())[0] == 200
+        spans.update(rows_of(part.SerializeToString()))
+        c.flush()
+    folder = c.folder / "blocks" / "single-tenant"
+
+    def merged():
+        return [p.parent for p in folder.glob("*/meta.json") if "compacted_from" in json.loads(p.read_bytes())]
+    new, = eventually(merged, 60)
+    olds = eventually(lambda: len(list(folder.glob("*/meta.compacted.json"))) == 2 and [read_meta(p.parent, p.name) for p in folder.glob("*/meta.compacted.json")])
+    block, found = read_block(new / "data.vvb")
+    assert found == spans and block.meta["trace_count"] == 40
+    meta = read_meta(new)
+    check_meta(new, block, {k: v for k, v in meta.items() if k not in ("level", "compacted_ns", "compacted_from", "holds")})
+    assert meta["level"] == 1 and sorted(meta["compacted_from"]) == sorted(m["id"] for m in olds) and int(meta["compacted_ns"]) > max(int(m["created_ns"]) for m in olds)
+    assert (meta["writer"], meta["lsn_lo"], meta["lsn_hi"], meta["created_ns"]) == ("", "0", "0", max(m["created_ns"] for m in olds))
+    assert {m["writer"] for m in olds} == {h["writer"] for h in meta["holds"]}
+    assert (min(int(h["lsn_lo"]) for h in meta["holds"]), max(int(h["lsn_hi"]) for h in meta["holds"])) == (min(int(m["lsn_lo"]) for m in olds), max(int(m["lsn_hi"]) for m in olds))
