@@ -2,7 +2,7 @@
  * checkpoint.h - the generator's state in one file: every counter, histogram and waiting edge as of a WAL frame, and the batch ids seen lately.
  * With the frames after it the state is what it was: counters go on exactly where they were, through any kill.
  *
- * Shape:   "VGC1", u32 crc32c of the rest, then lengths and bytes (see checkpoint.c).  Replaced as a whole, durably.
+ * Shape:   generator/README.md ("The checkpoint"), byte by byte.  Replaced as a whole, durably.
  * Threads: owned by the intake thread.
  */
 #ifndef VIVACE_GENERATOR_CHECKPOINT_H

@@ -1,11 +1,7 @@
 /*
  * manifest.h - the blocks of one writer in one tenant, in one object: what a reader needs to know of all of them with one read.
  *
- * Shape:   "VVM1", u16 version, u16 0, then one page (codec/lz4_page.h) of kind MANIFEST_PAGE_KIND, whose raw bytes are
- *            text tenant, text writer, varint number, varint n, n entries, varint m, m gone ones     (text: varint length, bytes)
- *            entry = 36 bytes of id, varint bytes of the file's tail that hold its footer (0: unknown), text meta.json; ascending by id
- *            gone  = 36 bytes of id, u8 why, u8 1 when its objects are deleted, varint when (ns); ascending by id
- *          The page's count is n.  Little-endian.
+ * Shape:   common/objstore/README.md ("A manifest"), byte by byte.
  * Memory:  decoded in an arena; texts point into it.
  * Errors:  ERR_CORRUPT, ERR_UNSUPPORTED a version from the future, ERR_LIMIT, ERR_NOMEM.
  */

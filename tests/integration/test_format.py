@@ -18,10 +18,12 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
+import bucket
 import format_check
 import format_otlp as otlp
 from format_block import Block
 from format_bytes import Refused, crc32c, page
+from format_small import Checkpoint, Manifest
 from format_wal import SPANS, Log
 from otlp import fields
 from vivace import BIN, ROOT, eventually
@@ -410,3 +412,63 @@ def test_a_block_made_out_of_others(cluster):
     assert (meta["writer"], meta["lsn_lo"], meta["lsn_hi"], meta["created_ns"]) == ("", "0", "0", max(m["created_ns"] for m in olds))
     assert {m["writer"] for m in olds} == {h["writer"] for h in meta["holds"]}
     assert (min(int(h["lsn_lo"]) for h in meta["holds"]), max(int(h["lsn_hi"]) for h in meta["holds"])) == (min(int(m["lsn_lo"]) for m in olds), max(int(m["lsn_hi"]) for m in olds))
+
+
+def test_manifest(cluster, tmp_path):
+    """What a bucket says of its blocks: the same as the objects themselves; what was taken away is named."""
+    server = bucket.Server(tmp_path / "s3").start()
+    proxy = bucket.Proxy(server)
+    try:
+        c = cluster(counts={"generator": 0}, config=bucket.config(proxy))
+        for k in range(2):
+            assert c.push_pb(plain_request(time.time_ns(), k, 3))[0] == 200
+            c.flush()
+        key, = server.keys("~manifests/")
+        manifest = Manifest(server.read(key))
+        assert key == f"~manifests/single-tenant/{manifest.writer}" and (manifest.tenant, manifest.writer) == ("single-tenant", f"ingester-{c.ingester.index}")
+        assert [e[0] for e in manifest.entries] == sorted({k.split("/")[1] for k in server.keys("single-tenant/")}) and len(manifest.entries) == 2 and manifest.gone == []
+        for block_id, tail, meta in manifest.entries:
+            data = server.read(f"single-tenant/{block_id}/data.vvb")
+            block = Block(data)
+            assert meta == server.read(f"single-tenant/{block_id}/meta.json") and len(data) - tail == block.footer[0]
+            assert sum(1 for _ in block.otlp()) == 12
+        taken = manifest.entries[0][0]
+        victim = bytearray(server.read(f"single-tenant/{taken}/data.vvb"))
+        victim[-40] ^= 1
+        server.put(f"single-tenant/{taken}/data.vvb", bytes(victim))
+        subprocess.run([BIN / "vivace-store", f"-config.file={c.config_path}", "verify", taken, "--quarantine"], capture_output=True, timeout=300)
+        gone = [g for key in server.keys("~manifests/") for g in Manifest(server.read(key)).gone]
+        assert [(block_id, why) for block_id, why, _, _ in gone] == [(taken, 3)] and abs(time.time_ns() - gone[0][3]) < 3600 * S
+        with pytest.raises(Refused):
+            Manifest(flipped(20, server.read(key)))
+    finally:
+        proxy.stop()
+        server.stop()
+
+
+def test_checkpoint(cluster):
+    """The generator's state: every span counted once, an edge that was met, and one that waits."""
+    c = cluster(config={"metrics_generator": {"storage": {"path": "unused"}, "metrics_ingestion_time_range_slack": "1h"},
+                        "overrides": {"metrics_generator_processors": ["span-metrics", "service-graphs"]}})
+    request, ids = ExportTraceServiceRequest(), [RANDOM.randbytes(8) for _ in range(3)]
+    trace_id, now = RANDOM.randbytes(16), time.time_ns() - S
+    for service, kind, span_id, parent in (("front", 3, ids[0], b""), ("back", 2, ids[1], ids[0]), ("alone", 3, ids[2], b"")):
+        around = request.resource_spans.add()
+        around.resource.attributes.add(key="service.name").value.string_value = service
+        around.scope_spans.add().spans.add(trace_id=trace_id, span_id=span_id, parent_span_id=parent, name="op", kind=kind, start_time_unix_nano=now,
+                                           end_time_unix_nano=now + S // 2)
+    assert c.push_pb(request.SerializeToString())[0] == 200
+    folder = c.folder / f"generator-{c.generator.index}"
+    eventually(lambda: Log(folder / "wal").frames)
+    c.generator.stop()
+    checkpoint = Checkpoint((folder / "checkpoint").read_bytes())
+    spans, graph, edges = checkpoint.tenants["single-tenant"]
+    assert len(checkpoint.batches) == 1 and checkpoint.lsn == 1
+    assert sorted((labels["service"], labels["span_name"], counters[0], latency[0][0], sum(latency[0][1])) for labels, counters, latency in spans) == \
+        [(service, "op", 1, 0.5, 1) for service in ("alone", "back", "front")]
+    (labels, counters, histograms), = graph
+    assert (labels["client"], labels["server"], counters, [h[0] for h in histograms]) == ("front", "back", (1, 0), [0.5, 0.5])
+    waiting, = edges
+    assert (waiting["trace"], waiting["span"], waiting["texts"][0], waiting["client"], waiting["failed"]) == (trace_id, ids[2], "alone", 0.5, 0)
+    with pytest.raises(Refused):
+        Checkpoint(flipped(30, (folder / "checkpoint").read_bytes()))
