@@ -129,8 +129,9 @@ class Cursor:
         if mode == 0:
             return [self.number("d") for _ in range(count)]
         require(mode == 1, f"doubles of mode {mode}")
-        power = 10**self.u8()
-        return [(whole - 2**63) / power for whole in self.ints_in_pieces(count)]
+        places = self.u8()
+        require(places <= 9, f"doubles of {places} places")
+        return [(whole - 2**63) / 10**places for whole in self.ints_in_pieces(count)]
 
     def texts(self, count):
         return [self.take(size) for size in self.ints_in_pieces(count)]
@@ -172,7 +173,10 @@ def slot(slots, mark, digits, count):
     if mark == 2:
         return [b"%0*d" % (digits, x) for x in slots.ints(count)]
     if mark == 3:
-        return [slots.take((digits + 1) // 2).hex()[:digits].encode() for _ in range(count)]
+        require(digits >= 8, "an id's digits")
+        ids = [slots.take((digits + 1) // 2).hex() for _ in range(count)]
+        require(digits % 2 == 0 or all(x[-1] == "0" for x in ids), "the half that is left of an odd number")
+        return [x[:digits].encode() for x in ids]
     ids = [slots.take(16).hex() for _ in range(count)]
     return [f"{x[:8]}-{x[8:12]}-{x[12:16]}-{x[16:20]}-{x[20:]}".encode() for x in ids]
 
@@ -187,6 +191,7 @@ def page(data, offset, size, kind, version):
     require(stored == size - HEADER.size, "a page's size is not that of its reference")
     require(crc == crc32c(data[offset + 4:offset + size]), f"checksum of the page at {offset}")
     require(kind in (None, its_kind) and zero == 0, f"the page at {offset} is of kind {its_kind}, not {kind}")
+    require(raw <= 2**30 and (flags == 0 or raw <= 255 * stored + 64), "more raw bytes than there can be")
     body = bytes(data[offset + HEADER.size:offset + size])
     if flags == 1:
         body = lz4.block.decompress(body, uncompressed_size=raw)

@@ -100,6 +100,8 @@ def check_counts(block, traces):
     meta, spans = block.meta, [span for group in range(len(block.groups)) for span in block.spans(group)]
     assert meta["span_count"] == len(spans) and meta["trace_count"] == len(traces) == len({trace.id for _, trace in traces})
     assert meta["min_start_ns"] == min(span.start for span in spans) and meta["max_end_ns"] == max(span.end for span in spans)
+    for rows, used in ((block.once["resource"], {s.resource for s in spans}), (block.once["scope"], {s.scope for s in spans})):
+        assert used == set(range(rows))
     keys = [(trace.start, trace.id) for _, trace in traces]
     assert keys == sorted(keys)
     flagged = sorted(trace.id for _, trace in traces if trace.flags & 1)

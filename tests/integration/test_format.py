@@ -401,9 +401,9 @@ def test_a_block_made_out_of_others(cluster):
     folder = c.folder / "blocks" / "single-tenant"
 
     def merged():
-        return [p.parent for p in folder.glob("*/meta.json") if "compacted_from" in json.loads(p.read_bytes())]
+        return [p.parent for p in folder.glob("[!.]*/meta.json") if "compacted_from" in json.loads(p.read_bytes())]
     new, = eventually(merged, 60)
-    olds = eventually(lambda: len(list(folder.glob("*/meta.compacted.json"))) == 2 and [read_meta(p.parent, p.name) for p in folder.glob("*/meta.compacted.json")])
+    olds = eventually(lambda: len(list(folder.glob("[!.]*/meta.compacted.json"))) == 2 and [read_meta(p.parent, p.name) for p in folder.glob("[!.]*/meta.compacted.json")])
     block, found = read_block(new / "data.vvb")
     assert found == spans and block.meta["trace_count"] == 40
     meta = read_meta(new)
