@@ -126,7 +126,10 @@ struct seg_traces {
 
 /* Where spans stand below each other, in a contiguous segment: the parent of a row is the nearest one above with a depth one less. */
 struct seg_depths {
-    const uint32_t *depth;   /* [row_count[SEG_SPAN]]; 0: no parent id, or none that is here */
+    bool are_trees;          /* all traces have SEG_TRACE_TREE; if not, nothing else is told */
+    const uint8_t *narrow;   /* [row_count[SEG_SPAN]]; 0: no parent id, or none that is here */
+    const uint32_t *wide;    /* the same, where a depth is above 255: then narrow is NULL */
+    const uint32_t *first;   /* [trace_count + 1]: rows where traces begin */
     const uint32_t *orphans; /* [orphan_count] ascending: rows of depth 0 that have a parent id */
     uint32_t orphan_count;
     uint32_t depth_end; /* all depths are below */
@@ -160,6 +163,13 @@ struct seg_match {
     struct seg_match_ints bools; /* 0 and 1 */
     bool are_doubles;            /* a double may meet it */
     const uint8_t *table;        /* kind, status: [256]; resource, scope: a byte a row of theirs */
+};
+
+/* The text that each row has, as a number: 0 none, else one more than its place in values; of a key that stands twice the first. */
+struct seg_codes {
+    const uint32_t *codes; /* [row_count[table]] */
+    const struct slice *values;
+    uint32_t value_count;
 };
 
 struct segment_ops {
@@ -196,6 +206,9 @@ struct segment_ops {
                       const struct seg_match *m, uint8_t *mask, bool *ret_any);
     enum err (*match_fixed)(struct segment *s, uint32_t which, const struct seg_match *m,
                             uint8_t *mask, bool *ret_any);
+    /* NULL: never known. */
+    enum err (*codes)(struct segment *s, enum seg_table table, struct slice key,
+                      struct seg_codes *ret);
 };
 
 /* Fetches the columns of the bits in `which` (others in *ret keep their value). */
@@ -269,6 +282,12 @@ static inline MUST_CHECK enum err segment_match_fixed(struct segment *s, uint32_
 {
     return s->ops->match_fixed == NULL ? ERR_NOT_FOUND
                                        : s->ops->match_fixed(s, which, m, mask, ret_any);
+}
+/* A key whose values are all texts of few kinds, by row.  ERR_NOT_FOUND when it is not known so: the columns tell. */
+static inline MUST_CHECK enum err segment_codes(struct segment *s, enum seg_table t,
+                                                struct slice key, struct seg_codes *ret)
+{
+    return s->ops->codes == NULL ? ERR_NOT_FOUND : s->ops->codes(s, t, key, ret);
 }
 static inline MUST_CHECK enum err segment_field(struct segment *s, enum seg_table t,
                                                 enum seg_field f, const struct seg_column **ret,

@@ -362,6 +362,70 @@ static enum err keys_dense(struct eval *e, struct table *t, const struct eval_no
     return err;
 }
 
+/* --- keys that the segment knows as codes --- */
+
+/* Numbers of the table in the place of the segment's; `empty` in the place of none. */
+static enum err codes_numbered(struct eval *e, struct table *t, enum seg_table table,
+                               const struct seg_codes *c, uint32_t empty, const uint32_t **ret)
+{
+    uint32_t first = table_extend(t, c->value_count), rows = e->rows[table];
+
+    *ret = c->codes;
+    for (uint32_t i = 0; first != 0 && i < c->value_count; i++)
+        t->values[first + i] = value_string(c->values[i]);
+    if (arena_err(e->a) != ERR_OK || (first == 1 && empty == 0))
+        return arena_err(e->a);
+    uint32_t *codes = arena_alloc(e->a, sizeof *codes * rows);
+    for (uint32_t r = 0; codes != NULL && r < rows; r++)
+        codes[r] = c->codes[r] == 0 ? empty : c->codes[r] + first - 1;
+    *ret = codes;
+    return arena_err(e->a);
+}
+
+/* ERR_NOT_FOUND: not by codes. */
+static enum err scope_coded(struct eval *e, struct table *t, enum seg_table table, struct slice key,
+                            const uint32_t **ret)
+{
+    struct seg_codes c;
+    const uint32_t *own = NULL;
+    uint32_t empty = 0;
+    enum err err = segment_codes(e->s, table, key, &c);
+
+    if (err == ERR_OK && table == SEG_RESOURCE && slice_eq(key, SLICE_LIT("service.name")))
+        empty = table_number(t, value_string(SLICE_LIT(""))); /* as in bind_attribute */
+    if (err == ERR_OK)
+        err = codes_numbered(e, t, table, &c, empty, &own);
+    *ret = own;
+    if (err != ERR_OK || table == SEG_SPAN)
+        return err;
+    err = eval_fixed(e, table == SEG_RESOURCE ? SEG_F_RESOURCE : SEG_F_SCOPE);
+    if (err != ERR_OK)
+        return err;
+    const uint32_t *index = index_of(e, table);
+    uint32_t *codes = arena_alloc(e->a, sizeof *codes * e->rows[SEG_SPAN]);
+    for (uint32_t r = 0; codes != NULL && r < e->rows[SEG_SPAN]; r++)
+        codes[r] = own[index[r]];
+    *ret = codes;
+    return arena_err(e->a);
+}
+
+static enum err keys_coded(struct eval *e, struct table *t, const struct ql_attribute *at,
+                           const uint32_t **ret)
+{
+    if (at->intrinsic != QL_I_NONE || at->is_parent)
+        return ERR_NOT_FOUND;
+    switch (at->scope) {
+    case QL_SCOPE_SPAN: return scope_coded(e, t, SEG_SPAN, at->name, ret);
+    case QL_SCOPE_RESOURCE: return scope_coded(e, t, SEG_RESOURCE, at->name, ret);
+    case QL_SCOPE_INSTRUMENTATION: return scope_coded(e, t, SEG_SCOPE, at->name, ret);
+    case QL_SCOPE_NONE:
+    case QL_SCOPE_EVENT:
+    case QL_SCOPE_LINK:
+    case QL_SCOPE_PARENT: break;
+    }
+    return ERR_NOT_FOUND;
+}
+
 static enum err keys_by_row(struct eval *e, struct table *t, const struct eval_node *n,
                             const struct engine_selection *sel, uint32_t **ret)
 {
@@ -382,10 +446,16 @@ enum err engine_select_keys(struct eval *e, const struct ql_attribute *by,
     struct eval_node *n = NULL;
     struct table t;
     uint32_t *codes = NULL;
-    enum err err = bind(e, by, &n);
+    const uint32_t *known = NULL;
+    enum err err = table_init(&t, e->a, 0);
 
     if (err == ERR_OK)
-        err = table_init(&t, e->a, 0);
+        err = keys_coded(e, &t, by, &known);
+    if (err == ERR_OK)
+        *ret = (struct engine_keys){known, t.values, t.count};
+    if (err != ERR_NOT_FOUND)
+        return err;
+    err = bind(e, by, &n);
     if (err == ERR_OK)
         err = is_dense(n) ? keys_dense(e, &t, n, &codes) : keys_by_row(e, &t, n, sel, &codes);
     if (err == ERR_OK)

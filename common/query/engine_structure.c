@@ -3,38 +3,92 @@
 #include <assert.h>
 
 /*
- * One pass over spans that stand depth-first, with what is open above (or known below) at each depth: `at` has a place a depth and one more, at[0]
- * stands for what is above the roots.  Masks are by row; where `order` is NULL, rows and positions are the same.
+ * One pass over spans that stand depth-first, with what is open above (or known below) at each depth.  Masks are by row; where `order` is NULL, rows
+ * and positions are the same.  What is known of few depths is kept in the bits of a word: no step waits for a store of the one before.
  */
 struct sweep {
-    const uint32_t *order, *depth;
+    const uint32_t *order, *wide; /* depths: wide, or narrow */
+    const uint8_t *narrow;
     const uint8_t *left, *right;
     uint8_t *hit;
     uint32_t from, to; /* positions of whole traces */
 };
+enum { BITS_DEPTH_END = 62 };
 
 static inline uint32_t row_at(const struct sweep *s, uint32_t i)
 {
     return s->order == NULL ? i : s->order[i];
 }
 
-/* Spans of `right` with a parent in `left` (is_deep: with anything above them). */
-static inline void sweep_down(const struct sweep *s, bool is_deep, uint8_t *at)
+static inline uint32_t depth_at(const struct sweep *s, uint32_t i)
 {
-    at[0] = 0;
+    return s->narrow != NULL ? s->narrow[i] : s->wide[i];
+}
+
+/* Each loop is made for rows in order with narrow depths, and for all others. */
+#define SWEEP(function, ...)                                                  \
+    do {                                                                      \
+        if (s->order == NULL && s->narrow != NULL) {                          \
+            const struct sweep plain = {NULL,     NULL,   s->narrow, s->left, \
+                                        s->right, s->hit, s->from,   s->to};  \
+            function(&plain, ##__VA_ARGS__);                                  \
+        } else {                                                              \
+            function(s, ##__VA_ARGS__);                                       \
+        }                                                                     \
+    } while (0)
+
+/* Spans of `right` with anything of `left` above: the uppermost that is open tells. */
+static inline __attribute__((always_inline)) void down_deep(const struct sweep *s)
+{
+    uint32_t open = UINT32_MAX; /* its depth; none */
     for (uint32_t i = s->from; i < s->to; i++) {
-        uint32_t r = row_at(s, i), d = s->depth[i];
-        uint8_t above = at[d];
-        s->hit[r] = s->right[r] & above;
-        at[d + 1] = is_deep ? above | s->left[r] : s->left[r];
+        uint32_t r = row_at(s, i), d = depth_at(s, i);
+        uint32_t own = s->left[r] != 0 ? d : UINT32_MAX;
+        bool is_below = d > open;
+        s->hit[r] = s->right[r] & is_below;
+        open = is_below ? open : own;
     }
 }
 
-/* Spans of `right` with a child in `left` (is_deep: with anything below them). */
-static inline void sweep_up(const struct sweep *s, bool is_deep, uint8_t *at)
+/* Spans of `right` with a parent in `left`: bit d + 1 is of the last span of depth d. */
+static inline __attribute__((always_inline)) void down_bits(const struct sweep *s)
+{
+    uint64_t last = 0;
+    for (uint32_t i = s->from; i < s->to; i++) {
+        uint32_t r = row_at(s, i), d = depth_at(s, i);
+        uint64_t left = s->left[r];
+        s->hit[r] = s->right[r] & (uint8_t)(last >> d & 1);
+        last = (last & ~((uint64_t)2 << d)) | left << (d + 1);
+    }
+}
+
+/* Spans of `right` with a child in `left` (is_deep: with anything below them): bit d is of what stands below the span of depth d - 1 to come. */
+static inline __attribute__((always_inline)) void up_bits(const struct sweep *s, bool is_deep)
+{
+    uint64_t below = 0;
+    for (uint32_t i = s->to; i-- > s->from;) {
+        uint32_t r = row_at(s, i), d = depth_at(s, i);
+        uint64_t mine = below >> (d + 1) & 1, left = s->left[r];
+        s->hit[r] = s->right[r] & (uint8_t)mine;
+        below = (below & ~((uint64_t)2 << d)) | (is_deep ? mine | left : left) << d;
+    }
+}
+
+/* The same with a byte a depth: `at` has a place a depth and one more, at[0] stands for what is above the roots. */
+static void down_bytes(const struct sweep *s, uint8_t *at)
+{
+    at[0] = 0;
+    for (uint32_t i = s->from; i < s->to; i++) {
+        uint32_t r = row_at(s, i), d = depth_at(s, i);
+        s->hit[r] = s->right[r] & at[d];
+        at[d + 1] = s->left[r];
+    }
+}
+
+static void up_bytes(const struct sweep *s, bool is_deep, uint8_t *at)
 {
     for (uint32_t i = s->to; i-- > s->from;) {
-        uint32_t r = row_at(s, i), d = s->depth[i];
+        uint32_t r = row_at(s, i), d = depth_at(s, i);
         uint8_t below = at[d + 1];
         s->hit[r] = s->right[r] & below;
         at[d + 1] = 0;
@@ -43,22 +97,48 @@ static inline void sweep_up(const struct sweep *s, bool is_deep, uint8_t *at)
     at[0] = 0;
 }
 
+static enum err sweep(const struct sweep *s, enum ql_op op, uint32_t depth_end, struct arena *a)
+{
+    bool is_deep = op == QL_DESCENDANT || op == QL_ANCESTOR;
+    if (op == QL_DESCENDANT) {
+        SWEEP(down_deep);
+        return ERR_OK;
+    }
+    if (depth_end <= BITS_DEPTH_END) {
+        if (op == QL_CHILD)
+            SWEEP(down_bits);
+        else if (is_deep)
+            SWEEP(up_bits, true);
+        else
+            SWEEP(up_bits, false);
+        return ERR_OK;
+    }
+    uint8_t *at = ARENA_ARRAY(a, uint8_t, (size_t)depth_end + 1);
+    if (at == NULL)
+        return arena_err(a);
+    if (op == QL_CHILD)
+        down_bytes(s, at);
+    else
+        up_bytes(s, is_deep, at);
+    return ERR_OK;
+}
+
 /* Spans of `right` with another one of `left` below the same parent, or both roots of one trace.  `children`: of left, by position. */
 static void sweep_beside(const struct sweep *s, uint32_t *children, uint32_t *at)
 {
     for (uint32_t i = s->to; i-- > s->from;) {
-        uint32_t d = s->depth[i];
+        uint32_t d = depth_at(s, i);
         children[i - s->from] = at[d + 1];
         at[d + 1] = 0;
         at[d] += s->left[row_at(s, i)];
     }
     for (uint32_t i = s->from; i < s->to; i++) {
-        uint32_t r = row_at(s, i), d = s->depth[i];
+        uint32_t r = row_at(s, i), d = depth_at(s, i);
         s->hit[r] = s->right[r] & (at[d] > s->left[r]);
         at[d + 1] = children[i - s->from];
     }
     for (uint32_t i = s->from; i < s->to; i++)
-        at[s->depth[i] + 1] = 0;
+        at[depth_at(s, i) + 1] = 0;
     at[0] = 0;
 }
 
@@ -89,17 +169,9 @@ static enum err relate(struct eval *e, enum ql_op op, struct sweep s, uint32_t t
 {
     if (op == QL_SIBLING)
         return siblings(e, s, trace, trace_end, a);
-    uint8_t *at = ARENA_ARRAY(a, uint8_t, (size_t)e->forest.depth_end + 1);
-    if (at == NULL)
-        return arena_err(a);
     s.from = e->forest.first[trace];
     s.to = e->forest.first[trace_end];
-    bool is_deep = op == QL_DESCENDANT || op == QL_ANCESTOR;
-    if (op == QL_CHILD || op == QL_DESCENDANT)
-        sweep_down(&s, is_deep, at);
-    else
-        sweep_up(&s, is_deep, at);
-    return ERR_OK;
+    return sweep(&s, op, e->forest.depth_end, a);
 }
 
 static enum ql_op inverse(enum ql_op op)
@@ -150,7 +222,8 @@ static enum err structure(struct eval *e, enum ql_op op, const uint8_t *left, co
     enum ql_op plain = plain_of(op, &family);
     uint32_t rows = e->rows[SEG_SPAN], traces = e->rows[EVAL_TRACE];
     uint8_t *left_copy = NULL, *right_copy = NULL;
-    struct sweep s = {.order = e->forest.order, .depth = e->forest.depth, .hit = hit};
+    struct sweep s = {
+        .order = e->forest.order, .wide = e->forest.depth, .narrow = e->forest.narrow, .hit = hit};
     enum err err = living(e, left, &left_copy, &s.left);
 
     if (err == ERR_OK)
@@ -242,7 +315,7 @@ enum err engine_structure(struct eval *e, enum ql_op op, struct arena *a,
     if (err != ERR_OK || arena_err(a) != ERR_OK)
         return err != ERR_OK ? err : arena_err(a);
     uint32_t trace = e->fixed.trace[right->rows[0]];
-    struct sweep s = {e->forest.order, e->forest.depth, m[0], m[1], m[2], 0, 0};
+    struct sweep s = {e->forest.order, e->forest.depth, e->forest.narrow, m[0], m[1], m[2], 0, 0};
     mark(e, left, m[0]);
     mark(e, right, m[1]);
     err = relate(e, plain, s, trace, trace + 1, a);

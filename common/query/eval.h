@@ -92,7 +92,8 @@ struct eval_tree { /* per span row; see traceql.md 8 */
 /* Spans depth-first, trace after trace: the parent of a position is the nearest one before it with a depth one less. */
 struct eval_forest {
     const uint32_t *order; /* position to row; NULL: they are the same */
-    const uint32_t *depth; /* by position; NULL until made */
+    const uint32_t *depth; /* by position; NULL until made, and where `narrow` has them */
+    const uint8_t *narrow;
     const uint8_t *alive;  /* by row: a root leads to it; NULL: all */
     const uint32_t *first; /* per trace, and one more: its first position */
     uint32_t depth_end;    /* all depths are below */

@@ -197,6 +197,20 @@ static enum err match_attribute(struct eval *e, const struct eval_node *n, uint8
     return err == ERR_OK && *ret != NULL && table != SEG_SPAN ? eval_to_spans(e, table, ret) : err;
 }
 
+/* Which numbers of kind or status meet the condition: mostly one, or all others. */
+static void code_table(const struct eval_pred *p, enum value_type type,
+                       uint8_t table[UINT8_MAX + 1])
+{
+    bool is_one = p->value.type == type && (p->op == QL_EQ || p->op == QL_NE) && p->value.i >= 0 &&
+                  p->value.i <= UINT8_MAX;
+
+    memset(table, is_one && p->op == QL_NE, UINT8_MAX + 1);
+    if (is_one)
+        table[p->value.i] ^= 1;
+    for (int v = 0; !is_one && v <= UINT8_MAX; v++)
+        table[v] = eval_value_matches(p, (struct value){.type = type, .i = v});
+}
+
 static enum err match_fixed(struct eval *e, const struct eval_node *n, uint8_t **ret)
 {
     enum ql_intrinsic i = n->late->intrinsic;
@@ -220,9 +234,7 @@ static enum err match_fixed(struct eval *e, const struct eval_node *n, uint8_t *
     }
     if (i != QL_I_KIND && i != QL_I_STATUS)
         return ERR_NOT_FOUND;
-    for (int v = 0; v <= UINT8_MAX; v++)
-        table[v] = eval_value_matches(
-            p, (struct value){.type = i == QL_I_KIND ? VALUE_KIND : VALUE_STATUS, .i = v});
+    code_table(p, i == QL_I_KIND ? VALUE_KIND : VALUE_STATUS, table);
     m.table = table;
     return ask_fixed(e, i == QL_I_KIND ? SEG_F_KIND : SEG_F_STATUS, &m, ret);
 }

@@ -250,7 +250,7 @@ static enum err plant(struct eval *e, uint32_t *child_count, struct eval_forest 
     for (uint32_t t = 0; t < e->rows[EVAL_TRACE]; t++)
         place_trace(&p, list + first[t], first[t + 1] - first[t]);
     assert(p.at == spans);
-    *ret = (struct eval_forest){p.order, p.depth, p.alive, first, p.depth_end};
+    *ret = (struct eval_forest){p.order, p.depth, NULL, p.alive, first, p.depth_end};
     return ERR_OK;
 }
 
@@ -258,33 +258,26 @@ static enum err plant(struct eval *e, uint32_t *child_count, struct eval_forest 
 static enum err adopt(struct eval *e, struct eval_forest *ret, bool *ret_done)
 {
     struct seg_depths d = {0};
-    uint32_t spans = e->rows[SEG_SPAN], traces = e->rows[EVAL_TRACE];
-    uint8_t *alive = NULL, all = SEG_TRACE_TREE;
-    enum err err = e->s->ops->depths == NULL ? ERR_OK : eval_traces(e);
+    uint32_t spans = e->rows[SEG_SPAN];
+    uint8_t *alive = NULL;
+    enum err err = e->s->ops->depths == NULL ? ERR_OK : segment_depths(e->s, &d);
 
-    *ret_done = false;
-    for (uint32_t t = 0; err == ERR_OK && e->s->ops->depths != NULL && t < traces; t++)
-        all &= e->traces.flags[t];
-    if (err != ERR_OK || e->s->ops->depths == NULL || all == 0)
+    *ret_done = err == ERR_OK && d.are_trees;
+    if (!*ret_done)
         return err;
-    err = segment_depths(e->s, &d);
-    uint32_t *first = ARENA_ARRAY(e->a, uint32_t, (size_t)traces + 1);
-    if (d.orphan_count != 0)
+    if (d.orphan_count != 0) {
         alive = arena_alloc(e->a, spans);
-    if (err != ERR_OK || arena_err(e->a) != ERR_OK)
-        return err != ERR_OK ? err : arena_err(e->a);
-    for (uint32_t t = 0; t < traces; t++)
-        first[t + 1] = first[t] + e->traces.span_count[t];
-    if (alive != NULL)
+        if (alive == NULL)
+            return arena_err(e->a);
         memset(alive, 1, spans);
+    }
     for (uint32_t i = 0; i < d.orphan_count; i++) {
         uint32_t r = d.orphans[i];
         do
             alive[r++] = 0;
-        while (r < spans && d.depth[r] != 0);
+        while (r < spans && (d.narrow != NULL ? d.narrow[r] : d.wide[r]) != 0);
     }
-    *ret = (struct eval_forest){NULL, d.depth, alive, first, d.depth_end};
-    *ret_done = true;
+    *ret = (struct eval_forest){NULL, d.wide, d.narrow, alive, d.first, d.depth_end};
     return ERR_OK;
 }
 
@@ -292,7 +285,7 @@ enum err eval_tree_forest(struct eval *e)
 {
     bool is_done = false;
 
-    if (e->forest.depth != NULL)
+    if (e->forest.depth != NULL || e->forest.narrow != NULL)
         return ERR_OK;
     enum err err = adopt(e, &e->forest, &is_done);
     return err != ERR_OK || is_done ? err : plant(e, NULL, &e->forest);

@@ -71,6 +71,34 @@ static enum err load_depth(struct block_segment *s)
     return ERR_OK;
 }
 
+/* The same as bytes; ERR_CORRUPT also where a depth is more. */
+static enum err load_depth_bytes(struct block_segment *s)
+{
+    uint32_t n = block_pages_rows(s, SEG_SPAN), is_wrong = 0;
+    uint8_t *depth = NULL, deepest = 0;
+    enum err e = block_fixed_first(s);
+    if (e == ERR_OK)
+        e = block_pages_u8(s, BLOCK_DEPTH, n, &depth);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t i = 0; i < n; i++)
+        deepest = depth[i] > deepest ? depth[i] : deepest;
+    for (uint32_t i = 1; i < n; i++)
+        is_wrong |= depth[i] > depth[i - 1] + 1;
+    for (uint32_t t = 0; t < s->base.segment.trace_count; t++)
+        is_wrong |= depth[s->first[t]] != 0;
+    if (is_wrong)
+        return ERR_CORRUPT;
+    s->depth_byte = depth;
+    s->depth_end = deepest + 1u;
+    return ERR_OK;
+}
+
+static uint32_t depth_at(const struct block_segment *s, uint64_t row)
+{
+    return s->depth_byte != NULL ? s->depth_byte[row] : s->depth[row];
+}
+
 /* Rows of depth 0 that have a parent id all the same, and these ids. */
 static enum err load_orphans(struct block_segment *s)
 {
@@ -94,7 +122,7 @@ static enum err load_orphans(struct block_segment *s)
     for (uint32_t i = 0; e == ERR_OK && i < page.count; i++) {
         struct slice id = reader_take(&r, SPAN_ID_BYTES);
         if (reader_failed(&r) || rows[i] >= block_pages_rows(s, SEG_SPAN) ||
-            s->depth[rows[i]] != 0 || (i != 0 && rows[i] <= rows[i - 1]))
+            depth_at(s, rows[i]) != 0 || (i != 0 && rows[i] <= rows[i - 1]))
             e = ERR_CORRUPT;
         else
             memcpy(&ids[i], id.ptr, SPAN_ID_BYTES);
@@ -109,15 +137,41 @@ static enum err load_orphans(struct block_segment *s)
     return ERR_OK;
 }
 
+static enum err trace_flags(struct block_segment *s)
+{
+    uint8_t *flags = NULL;
+    enum err e = s->traces.flags != NULL
+                     ? ERR_OK
+                     : block_pages_u8(s, BLOCK_TRACE_FLAGS, s->base.segment.trace_count, &flags);
+    if (e == ERR_OK && s->traces.flags == NULL)
+        s->traces.flags = flags;
+    return e;
+}
+
 enum err block_fixed_depths(struct segment *segment, struct seg_depths *ret)
 {
     struct block_segment *s = block_pages_mine(segment);
-    enum err e = s->depth == NULL ? load_depth(s) : ERR_OK;
+    uint8_t all = SEG_TRACE_TREE;
+    enum err e = trace_flags(s);
+    for (uint32_t t = 0; e == ERR_OK && t < segment->trace_count; t++)
+        all &= s->traces.flags[t];
+    *ret = (struct seg_depths){.are_trees = all != 0};
+    if (e != ERR_OK || all == 0)
+        return e;
+    e = s->depth_byte == NULL ? load_depth_bytes(s) : ERR_OK;
+    if (e == ERR_CORRUPT)
+        e = s->depth == NULL ? load_depth(s) : ERR_OK;
     if (e == ERR_OK)
         e = load_orphans(s);
-    if (e == ERR_OK)
-        *ret = (struct seg_depths){s->depth, s->orphans, s->orphan_count, s->depth_end};
-    return e;
+    if (e != ERR_OK)
+        return e;
+    ret->narrow = s->depth_byte;
+    ret->wide = s->depth_byte == NULL ? s->depth : NULL;
+    ret->first = s->first;
+    ret->orphans = s->orphans;
+    ret->orphan_count = s->orphan_count;
+    ret->depth_end = s->depth_end;
+    return ERR_OK;
 }
 
 static enum err load_parent(struct block_segment *s)
@@ -317,22 +371,17 @@ enum err block_fixed_traces(struct segment *segment, struct seg_traces *ret)
     if (e == ERR_OK)
         e = block_fixed_trace_ids(s);
     uint64_t *end = e == ERR_OK ? arena_alloc(&s->arena, (size_t)n * sizeof *end) : NULL;
-    uint8_t *flags = e == ERR_OK ? arena_alloc(&s->arena, n) : NULL;
-    if (end == NULL || flags == NULL)
+    if (end == NULL)
         return e == ERR_OK ? block_pages_no_room(s) : e;
     e = block_pages_ints(s, BLOCK_TRACE_LENGTH, n, &values);
     for (uint32_t t = 0; e == ERR_OK && t < n; t++)
         end[t] = s->traces.min_start_ns[t] + values[t];
     arena_reset(&s->tmp);
     if (e == ERR_OK)
-        e = block_pages_ints(s, BLOCK_TRACE_FLAGS, n, &values);
-    for (uint32_t t = 0; e == ERR_OK && t < n; t++)
-        flags[t] = (uint8_t)values[t];
-    arena_reset(&s->tmp);
+        e = trace_flags(s);
     if (e != ERR_OK)
         return e;
     s->traces.max_end_ns = end;
-    s->traces.flags = flags;
     s->has_traces = true;
     *ret = s->traces;
     return ERR_OK;

@@ -335,6 +335,89 @@ enum err block_match_attribute(struct segment *segment, enum seg_table table, st
     return ERR_OK;
 }
 
+/* --- texts as numbers, by row --- */
+
+#define SPREAD_CODES(shape_of)                  \
+    for (uint32_t row = 0; row < rows; row++) { \
+        uint32_t one = times[(shape_of)[row]];  \
+        to[row] = (codes[at] + 1) & (0 - one);  \
+        at += one;                              \
+    }
+
+/* codes: [rows + 1]; no shape has the column twice. */
+static uint32_t spread_codes(const struct values *v, const uint8_t *narrow, const uint32_t *wide,
+                             const uint32_t *restrict codes, uint32_t *restrict to)
+{
+    const uint32_t rows = v->rows, *times = v->times;
+    uint32_t at = 0;
+    if (narrow != NULL)
+        SPREAD_CODES(narrow)
+    else
+        SPREAD_CODES(wide)
+    return at;
+}
+
+static enum err codes_of(struct block_segment *s, const struct block_column *c, uint32_t part,
+                         uint32_t value_count, uint32_t *to)
+{
+    struct values v;
+    struct lz4_page page;
+    struct slice raw = SLICE_NONE;
+    const uint8_t *narrow = NULL;
+    enum err e = values_begin(s, c, &v);
+    if (e == ERR_OK && v.most > 1)
+        return ERR_NOT_FOUND;
+    if (e == ERR_OK)
+        e = block_page(s->b, &c->pages[part], BLOCK_PAGE_CODES, &s->tmp,
+                       &s->base.segment.read_bytes, &page, &raw);
+    if (e == ERR_OK && page.count > v.room)
+        e = ERR_CORRUPT;
+    uint32_t *codes = e == ERR_OK ? ARENA_ARRAY(&s->tmp, uint32_t, v.room + 1) : NULL;
+    if (codes == NULL)
+        return e == ERR_OK ? arena_err(&s->tmp) : e;
+    struct reader r = reader_of(raw);
+    e = page_scan_u32(&r, page.count, value_count, codes);
+    if (e == ERR_OK)
+        e = shape_bytes(s, v.table, &narrow);
+    if (e != ERR_OK)
+        return e;
+    return spread_codes(&v, narrow, s->shape_of[v.table], codes, to) == page.count ? ERR_OK
+                                                                                   : ERR_CORRUPT;
+}
+
+enum err block_match_codes(struct segment *segment, enum seg_table table, struct slice key,
+                           struct seg_codes *ret)
+{
+    struct block_segment *s = block_pages_mine(segment);
+    const struct block_index *x = &s->b->index;
+    const struct block_column *found = NULL;
+    struct seg_codes out = {0};
+    uint32_t part = block_is_shared(table) ? 0 : s->group;
+    for (uint32_t i = 0; i < x->column_count[table]; i++) {
+        const struct block_column *c = &x->columns[table][i];
+        if (c->field != SEGMENT_ROWS_ATTRIBUTE || c->pages[part].bytes == 0 ||
+            !slice_eq(c->key, key))
+            continue;
+        if (found != NULL || c->type != SEG_STR || c->form != BLOCK_FORM_DICT)
+            return ERR_NOT_FOUND;
+        found = c;
+    }
+    uint32_t *to = ARENA_ARRAY(&s->arena, uint32_t, block_pages_rows(s, table));
+    if (to == NULL)
+        return arena_err(&s->arena);
+    enum err e = ERR_OK;
+    if (found != NULL)
+        e = block_dict_listed(s->b, &s->user, found->dict, block_parts(x, table), part, &s->arena,
+                              &out.values, &out.value_count);
+    if (e == ERR_OK && found != NULL)
+        e = codes_of(s, found, part, out.value_count, to);
+    arena_reset(&s->tmp);
+    out.codes = to;
+    if (e == ERR_OK)
+        *ret = out;
+    return e;
+}
+
 /* --- what every span has --- */
 
 static enum err fixed_page(struct block_segment *s, enum block_stream stream, struct reader *ret)

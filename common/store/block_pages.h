@@ -23,6 +23,7 @@ struct block_segment {
     struct block_user user;
     struct seg_fixed fixed;
     uint32_t *depth, *first;         /* first: [trace_count + 1] row of each trace */
+    uint8_t *depth_byte;             /* depths, for who needs no more */
     uint32_t depth_end;              /* all depths are below */
     uint32_t *orphans, orphan_count; /* rows */
     uint64_t *orphan_ids;            /* of their parents */
@@ -80,6 +81,9 @@ MUST_CHECK enum err block_match_attribute(struct segment *segment, enum seg_tabl
                                           uint8_t *mask, bool *ret_any);
 MUST_CHECK enum err block_match_fixed(struct segment *segment, uint32_t which,
                                       const struct seg_match *m, uint8_t *mask, bool *ret_any);
+
+MUST_CHECK enum err block_match_codes(struct segment *segment, enum seg_table table,
+                                      struct slice key, struct seg_codes *ret);
 
 /* block_values.c */
 /* How often each shape has a column (in s->tmp), and the most of these. */

@@ -337,7 +337,8 @@ static const struct segment_ops ops = {.fixed = block_fixed_get,
                                        .range = block_values_range,
                                        .depths = block_fixed_depths,
                                        .match = block_match_attribute,
-                                       .match_fixed = block_match_fixed};
+                                       .match_fixed = block_match_fixed,
+                                       .codes = block_match_codes};
 static const struct segment_rows_ops row_ops = {.span = row_span,
                                                 .event = row_event,
                                                 .link = row_link,

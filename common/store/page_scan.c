@@ -380,9 +380,10 @@ static void narrow_lanes(const struct page_vector *v, uint32_t n, const struct n
     const uint32_t base = (uint32_t)v->base;
     unsigned bytes = lanes_of(v, n, &lanes);
     if (to->u8 != NULL) {
+        uint8_t *bytewise = to->u8 + at;
         assert(bytes == 1);
         for (uint32_t i = 0; i < n; i++)
-            to->u8[at + i] = (uint8_t)(base + lanes.u8[i]);
+            bytewise[i] = (uint8_t)(base + lanes.u8[i]);
         return;
     }
     uint32_t *wide = to->u32 + at;
@@ -403,6 +404,15 @@ static __attribute__((noinline)) enum err narrow_wide(struct reader *r, uint32_t
 {
     uint64_t values[PAGE_VECTOR];
     enum err e = page_get_vector(r, n, values);
+    return e == ERR_OK && !narrow_put(to, at, values, n) ? ERR_CORRUPT : e;
+}
+
+static __attribute__((noinline)) enum err narrow_delta_wide(struct reader *r, uint32_t n,
+                                                            const struct narrow *to, uint32_t at,
+                                                            uint64_t *before)
+{
+    uint64_t values[PAGE_VECTOR];
+    enum err e = delta_vector(r, n, 1, before, values);
     return e == ERR_OK && !narrow_put(to, at, values, n) ? ERR_CORRUPT : e;
 }
 
@@ -432,6 +442,58 @@ static enum err narrow_vector(struct reader *r, uint32_t n, const struct narrow 
     return reader_failed(r) || wrong != 0 ? ERR_CORRUPT : ERR_OK;
 }
 
+#define STEPS(out)                                        \
+    for (uint32_t i = 0; i < n; i++) {                    \
+        sum += (uint64_t)unzigzag(v->base + lanes.u8[i]); \
+        bits |= sum;                                      \
+        (out)[i] = (typeof((out)[0]))sum;                 \
+    }
+
+/* Steps that are bytes above the base.  False when one is more; then nothing was done but reading. */
+static bool narrow_steps(struct reader *r, const struct page_vector *v, uint32_t n,
+                         const struct narrow *to, uint32_t at, uint64_t *before, uint64_t *all_bits)
+{
+    union lanes lanes;
+    uint64_t sum = *before, bits = 0;
+    if (v->width == 0 || v->width > 8)
+        return false;
+    (void)lanes_of(v, n, &lanes);
+    for (uint64_t i = 0, place = 0, value; i < v->exceptions; i++) {
+        if (!next_exception(r, v, n, i == 0, &place, &value) || value - v->base > UINT8_MAX)
+            return false;
+        lanes.u8[place] = (uint8_t)(value - v->base);
+    }
+    uint8_t *bytes = to->u8 == NULL ? NULL : to->u8 + at;
+    uint32_t *words = to->u32 == NULL ? NULL : to->u32 + at;
+    if (bytes != NULL)
+        STEPS(bytes)
+    else
+        STEPS(words)
+    *before = sum;
+    *all_bits |= bits;
+    return true;
+}
+
+/* As delta_vector and narrow_put. */
+static enum err narrow_delta(struct reader *r, uint32_t n, const struct narrow *to, uint32_t at,
+                             uint64_t *before)
+{
+    struct page_vector v;
+    struct reader whole = *r;
+    uint64_t bits = 0;
+    uint32_t wrong = 0, last = (uint32_t)(to->limit - 1);
+    if (!page_vector_open(r, n, &v))
+        return ERR_CORRUPT;
+    if (!narrow_steps(r, &v, n, to, at, before, &bits)) {
+        *r = whole;
+        return narrow_delta_wide(r, n, to, at, before);
+    }
+    for (uint32_t i = 0; bits >= to->limit && to->u32 != NULL && i < n; i++)
+        wrong |= to->u32[at + i] > last;
+    bool is_all_there = bits < to->limit || (to->u32 != NULL && bits >> 32 == 0 && wrong == 0);
+    return is_all_there ? ERR_OK : ERR_CORRUPT;
+}
+
 static enum err narrow_vectors(struct reader *r, uint32_t count, bool is_delta,
                                const struct narrow *to)
 {
@@ -439,8 +501,8 @@ static enum err narrow_vectors(struct reader *r, uint32_t count, bool is_delta,
     enum err e = ERR_OK;
     for (uint32_t from = 0; e == ERR_OK && from < count; from += PAGE_VECTOR) {
         uint32_t n = vector_at(from, count);
-        if (!is_delta && divisor == 1) {
-            e = narrow_vector(r, n, to, from);
+        if (divisor == 1) {
+            e = is_delta ? narrow_delta(r, n, to, from, &before) : narrow_vector(r, n, to, from);
             continue;
         }
         e = is_delta ? delta_vector(r, n, divisor, &before, values) : page_get_vector(r, n, values);

@@ -319,8 +319,62 @@ static void test_conditions(void **state)
     }
 }
 
+/* The text that each span has for an attribute, by its id. */
+static void keys_of(struct segment *s, const struct ql_attribute *by, struct arena *a,
+                    struct value *found)
+{
+    struct eval e;
+    struct engine_selection all;
+    struct engine_keys keys;
+    eval_init(&e, s, a, NULL);
+    assert_int_equal(engine_select(&e, NULL, NULL, 0, &all), ERR_OK);
+    assert_int_equal(engine_select_keys(&e, by, &all, &keys), ERR_OK);
+    assert_int_equal(eval_fixed(&e, SEG_F_SPAN_ID), ERR_OK);
+    for (uint32_t i = 0; i < e.rows[SEG_SPAN]; i++) {
+        struct value v = keys.values[keys.codes[i]];
+        if (v.type == VALUE_STRING)
+            v.s = arena_dup(a, v.s);
+        found[e.fixed.span_id[i]] = v;
+    }
+    segment_close(s);
+}
+
+static void test_keys(void **state)
+{
+    static struct value head[SPANS + 1], block[SPANS + 1];
+    static const struct {
+        enum ql_scope scope;
+        const char *name;
+    } keys[] = {{QL_SCOPE_RESOURCE, "service.name"},
+                {QL_SCOPE_RESOURCE, "host"},
+                {QL_SCOPE_SPAN, "route"},
+                {QL_SCOPE_SPAN, "zone"},
+                {QL_SCOPE_SPAN, "mix"},
+                {QL_SCOPE_SPAN, "user"},
+                {QL_SCOPE_NONE, "route"},
+                {QL_SCOPE_INSTRUMENTATION, "none"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const struct ql_attribute by = {.scope = keys[i].scope, .name = slice_str(keys[i].name)};
+        struct segment *s = NULL;
+        struct arena a;
+        arena_init(&a, NULL);
+        assert_int_equal(head_segment(HEAD, NULL, &s), ERR_OK);
+        keys_of(s, &by, &a, head);
+        for (uint32_t g = 0; g < block_group_count(BLOCK); g++) {
+            assert_int_equal(block_segment(BLOCK, g, NULL, &s), ERR_OK);
+            keys_of(s, &by, &a, block);
+        }
+        for (uint32_t k = 1; k <= SPANS; k++)
+            if (!eval_value_equal(head[k], block[k]))
+                fail_msg("%s: span %u", keys[i].name, k);
+        arena_release(&a);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_conditions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_conditions),
+                                       cmocka_unit_test(test_keys)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -187,6 +187,15 @@ static void test_ints(void **state)
             check_ints(v, n, (size_t)n * width / 8 + 40 * (n / PAGE_VECTOR + 1));
         }
     }
+    for (uint32_t jump = 0; jump < 3; jump++) { /* small steps, and some that are not */
+        for (uint32_t i = 0, at = 100; i < 5000; i++) {
+            at = i % 211 == 7 && jump != 0 ? (uint32_t)rng_below(&rng, jump == 1 ? 200 : 5000)
+                 : at > 2 && rng_below(&rng, 3) == 0 ? at - 2
+                                                     : at + (i % 2);
+            v[i] = at;
+        }
+        check_ints(v, 5000, 10000);
+    }
     for (uint32_t i = 0; i < 5000; i++) /* times in microseconds, ascending */
         v[i] = 1700000000000000000 + i * 1000000ull + rng_below(&rng, 1000) * 1000;
     check_ints(v, 5000, 5000 * 13 / 8);
