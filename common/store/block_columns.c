@@ -11,7 +11,7 @@
 
 enum {
     FEW_OF = 32,           /* fewer values than one in so many rows are sorted */
-    DISTINCT_SAMPLE = 8192 /* texts that are counted at least */
+    DISTINCT_SAMPLE = 2048 /* texts that are counted at least */
 };
 
 /* --- texts by number --- */
@@ -435,16 +435,25 @@ static void gather_many(const struct block_writer *w, const struct block_rows *r
     for (uint32_t i = 0; i < w->segment_count; i++)
         for (uint32_t k = g->from[i].count; k-- > 0;)
             first[i][g->from[i].rows[k]] = k;
+    const struct block_source *sources = r->sources;
+    const uint32_t *rows = NULL, *numbers = NULL;
+    struct entry *to = g->entries;
+    uint32_t segment = BLOCK_NONE, count = 0;
     for (uint32_t p = 0, row = 0; p < r->part_count; p++) {
-        for (; row < r->part_end[p]; row++) {
-            const struct block_source *s = &r->sources[row];
-            const struct seg_column *c = &g->from[s->segment];
-            uint32_t k = first[s->segment][s->row];
-            for (; k < c->count && c->rows[k] == s->row; k++)
-                g->entries[g->count++] = (struct entry){row, s->segment, k};
+        for (uint32_t end = r->part_end[p]; row < end; row++) {
+            struct block_source s = sources[row];
+            if (s.segment != segment) {
+                segment = s.segment;
+                rows = g->from[segment].rows;
+                count = g->from[segment].count;
+                numbers = first[segment];
+            }
+            for (uint32_t k = numbers[s.row]; k < count && rows[k] == s.row; k++)
+                *to++ = (struct entry){row, segment, k};
         }
-        g->part_end[p] = g->count;
+        g->part_end[p] = (uint32_t)(to - g->entries);
     }
+    g->count = (uint32_t)(to - g->entries);
 }
 
 static enum err gather(struct block_writer *w, enum seg_table table, uint32_t column,
@@ -589,18 +598,22 @@ static enum err write_plain(struct block_writer *w, struct block_column *c,
 {
     struct block_filter_maker filter;
     struct block_text_plan plan = {0};
-    struct slice *texts = arena_alloc(&w->scratch, g->count * sizeof *texts);
+    uint32_t most = 0;
+    for (uint32_t p = 0; p < parts; p++)
+        if (g->part_end[p] - (p == 0 ? 0 : g->part_end[p - 1]) > most)
+            most = g->part_end[p] - (p == 0 ? 0 : g->part_end[p - 1]);
+    struct slice *texts = arena_alloc(&w->scratch, most * sizeof *texts);
     block_filter_init(&filter, w->scratch.budget);
     c->form = BLOCK_FORM_PLAIN;
     c->filters = ARENA_ARRAY(&w->arena, struct block_filter, block_filter_count(parts));
     enum err e = texts == NULL ? arena_err(&w->scratch) : arena_err(&w->arena);
     for (uint32_t p = 0, first = 0; e == ERR_OK && p < parts; first = g->part_end[p++]) {
         for (uint32_t i = first; e == ERR_OK && i < g->part_end[p]; i++) {
-            texts[i] = text_of(g, i);
+            texts[i - first] = text_of(g, i);
             e = block_filter_add(&filter, p, hashes[i]);
         }
         if (e == ERR_OK && g->part_end[p] != first)
-            e = block_text_put(w, &plan, texts + first, g->part_end[p] - first, &c->pages[p]);
+            e = block_text_put(w, &plan, texts, g->part_end[p] - first, &c->pages[p]);
         if (e == ERR_OK && ((p + 1) % BLOCK_FILTER_PARTS == 0 || p + 1 == parts))
             e = block_filter_put(w, &filter, p % BLOCK_FILTER_PARTS + 1, &w->arena,
                                  &c->filters[p / BLOCK_FILTER_PARTS]);

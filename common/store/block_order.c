@@ -7,7 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct ref { /* a chosen span, with what its place depends on */
+struct row {
+    uint32_t segment, row;
+};
+
+enum { FEW_SPANS = 32 };
+
+struct ref { /* a span of the trace that is being ordered, with what its place depends on */
     uint64_t span_id, parent_id, start_ns, end_ns;
     uint32_t segment, row;
     uint32_t next; /* child of the same parent, or root */
@@ -27,9 +33,10 @@ struct maker {
     uint32_t **trace_of; /* [segment][its trace]: number here, or BLOCK_NONE */
     struct block_order_trace *traces;
     uint32_t trace_count;
-    struct ref *refs; /* by trace */
-    uint32_t ref_count;
-    uint32_t *slots; /* span id -> ref + 1, of the trace that is being ordered */
+    struct row *rows; /* of the chosen spans, by trace; all but their number is in the segments */
+    uint32_t row_count;
+    struct ref *refs; /* of the trace that is being ordered */
+    uint32_t *slots;  /* span id -> ref + 1, of the trace that is being ordered */
     uint32_t slot_max;
     struct block_order *out;
 };
@@ -96,8 +103,8 @@ static enum err choose_spans(struct maker *m)
         return ERR_NOT_FOUND;
     if (total > UINT32_MAX / 2)
         return ERR_TOO_LARGE;
-    m->refs = arena_alloc(&m->scratch, total * sizeof *m->refs);
-    if (m->refs == NULL)
+    m->rows = arena_alloc(&m->scratch, total * sizeof *m->rows);
+    if (m->rows == NULL)
         return arena_err(&m->scratch);
     uint32_t first = 0;
     for (uint32_t t = 0; t < m->trace_count; t++) {
@@ -105,7 +112,7 @@ static enum err choose_spans(struct maker *m)
         first += m->traces[t].span_count;
         m->traces[t].span_count = 0;
     }
-    m->ref_count = (uint32_t)total;
+    m->row_count = (uint32_t)total;
     for (uint32_t i = 0; i < m->segment_count; i++) {
         const struct seg_fixed *f = &m->fixed[i];
         for (uint32_t r = 0; r < m->segments[i]->row_count[SEG_SPAN]; r++) {
@@ -113,16 +120,23 @@ static enum err choose_spans(struct maker *m)
             if (t == BLOCK_NONE)
                 continue;
             struct block_order_trace *trace = &m->traces[t];
-            m->refs[trace->first + trace->span_count++] =
-                (struct ref){.span_id = f->span_id[r],
-                             .parent_id = f->parent_id[r],
-                             .start_ns = f->start_ns[r],
-                             .end_ns = f->start_ns[r] + f->duration_ns[r],
-                             .segment = i,
-                             .row = r};
+            m->rows[trace->first + trace->span_count++] = (struct row){i, r};
+            if (f->start_ns[r] < trace->min_start_ns)
+                trace->min_start_ns = f->start_ns[r];
         }
     }
     return ERR_OK;
+}
+
+static struct ref ref_of(const struct maker *m, uint32_t segment, uint32_t row)
+{
+    const struct seg_fixed *f = &m->fixed[segment];
+    return (struct ref){.span_id = f->span_id[row],
+                        .parent_id = f->parent_id[row],
+                        .start_ns = f->start_ns[row],
+                        .end_ns = f->start_ns[row] + f->duration_ns[row],
+                        .segment = segment,
+                        .row = row};
 }
 
 static int compare_refs(const void *a, const void *b)
@@ -136,6 +150,22 @@ static int compare_refs(const void *a, const void *b)
     if (x->segment != y->segment)
         return x->segment < y->segment ? -1 : 1;
     return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* Most traces are small, and come nearly in order. */
+static void sort_refs(struct ref *refs, uint32_t count)
+{
+    if (count > FEW_SPANS) {
+        qsort(refs, count, sizeof *refs, compare_refs);
+        return;
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        struct ref moved = refs[i];
+        uint32_t at = i;
+        for (; at > 0 && compare_refs(&moved, &refs[at - 1]) < 0; at--)
+            refs[at] = refs[at - 1];
+        refs[at] = moved;
+    }
 }
 
 struct twin { /* one of several spans with the same start and id */
@@ -185,7 +215,7 @@ static enum err mark_copies(struct maker *m, struct ref *refs, uint32_t count, s
 /* Sorted by start and id, copies of a span stand among those of the same start and id. */
 static enum err drop_copies(struct maker *m, struct block_order_trace *t)
 {
-    struct ref *refs = &m->refs[t->first];
+    struct ref *refs = m->refs;
     struct buf key_x, key_y;
     uint32_t kept = 0;
     enum err e = ERR_OK;
@@ -212,7 +242,7 @@ static enum err drop_copies(struct maker *m, struct block_order_trace *t)
 /* Links children to parents: lists come out in sorted order when filled from the back. */
 static void link_children(struct maker *m, struct block_order_trace *t)
 {
-    struct ref *refs = &m->refs[t->first];
+    struct ref *refs = m->refs;
     uint32_t mask = 15;
     bool is_tree = true;
     while (mask < t->span_count * 2)
@@ -282,7 +312,7 @@ static void place_tree(struct maker *m, struct ref *refs, uint32_t root)
 
 static void order_trace(struct maker *m, struct block_order_trace *t)
 {
-    struct ref *refs = &m->refs[t->first];
+    struct ref *refs = m->refs;
     uint32_t first = m->out->span_count, roots = 0, orphans = 0;
     link_children(m, t);
     for (uint32_t i = 0; i < t->span_count; i++) {
@@ -319,31 +349,32 @@ static int compare_traces(const void *a, const void *b)
 static enum err order_spans(struct maker *m)
 {
     uint32_t largest = 0;
-    for (uint32_t t = 0; t < m->trace_count; t++) {
-        struct block_order_trace *trace = &m->traces[t];
-        qsort(&m->refs[trace->first], trace->span_count, sizeof *m->refs, compare_refs);
-        enum err e = drop_copies(m, trace);
-        if (e != ERR_OK)
-            return e;
-        if (trace->span_count > largest)
-            largest = trace->span_count;
-        if (trace->span_count != 0)
-            trace->min_start_ns = m->refs[trace->first].start_ns; /* sorted */
-    }
+    for (uint32_t t = 0; t < m->trace_count; t++)
+        if (m->traces[t].span_count > largest)
+            largest = m->traces[t].span_count;
     m->slot_max = 16;
     while (m->slot_max <= largest * 2)
         m->slot_max *= 2;
-    m->slots = ARENA_ARRAY(&m->scratch, uint32_t, m->slot_max);
-    m->out->spans = ARENA_ARRAY(m->a, struct block_order_span, m->ref_count);
+    m->slots = arena_alloc(&m->scratch, m->slot_max * sizeof *m->slots);
+    m->refs = arena_alloc(&m->scratch, largest * sizeof *m->refs);
+    m->out->spans = arena_alloc(m->a, m->row_count * sizeof *m->out->spans);
     m->out->traces = ARENA_ARRAY(m->a, struct block_order_trace, m->trace_count);
-    if (m->slots == NULL || m->out->spans == NULL || m->out->traces == NULL)
-        return m->slots == NULL ? arena_err(&m->scratch) : arena_err(m->a);
+    if (arena_err(&m->scratch) != ERR_OK || arena_err(m->a) != ERR_OK)
+        return arena_err(&m->scratch) != ERR_OK ? arena_err(&m->scratch) : arena_err(m->a);
     qsort(m->traces, m->trace_count, sizeof *m->traces, compare_traces);
     for (uint32_t t = 0; t < m->trace_count; t++) {
-        if (m->traces[t].span_count == 0)
+        struct block_order_trace *trace = &m->traces[t];
+        const struct row *rows = &m->rows[trace->first];
+        if (trace->span_count == 0)
             continue;
-        order_trace(m, &m->traces[t]);
-        m->out->traces[m->out->trace_count++] = m->traces[t];
+        for (uint32_t i = 0; i < trace->span_count; i++)
+            m->refs[i] = ref_of(m, rows[i].segment, rows[i].row);
+        sort_refs(m->refs, trace->span_count);
+        enum err e = drop_copies(m, trace);
+        if (e != ERR_OK)
+            return e;
+        order_trace(m, trace);
+        m->out->traces[m->out->trace_count++] = *trace;
     }
     return ERR_OK;
 }
@@ -431,16 +462,9 @@ static enum err join_refs(struct maker *m, const struct block_order_part *parts,
     m->slots = ARENA_ARRAY(&m->scratch, uint32_t, m->slot_max);
     if (m->refs == NULL || m->slots == NULL)
         return arena_err(&m->scratch);
-    for (uint32_t i = 0; i < part_count; i++) {
-        const struct seg_fixed *f = &m->fixed[parts[i].segment];
+    for (uint32_t i = 0; i < part_count; i++)
         for (uint32_t r = parts[i].first; r < parts[i].first + parts[i].count; r++)
-            m->refs[m->ref_count++] = (struct ref){.span_id = f->span_id[r],
-                                                   .parent_id = f->parent_id[r],
-                                                   .start_ns = f->start_ns[r],
-                                                   .end_ns = f->start_ns[r] + f->duration_ns[r],
-                                                   .segment = parts[i].segment,
-                                                   .row = r};
-    }
+            m->refs[m->row_count++] = ref_of(m, parts[i].segment, r);
     return ERR_OK;
 }
 
@@ -453,16 +477,15 @@ enum err block_order_join(struct segment **segments, struct seg_fixed *fixed,
     arena_init(&m.scratch, budget);
     enum err e = join_refs(&m, parts, part_count);
     if (e == ERR_OK) {
-        t->first = 0;
-        t->span_count = m.ref_count;
+        t->span_count = m.row_count;
         t->min_start_ns = UINT64_MAX;
         t->max_end_ns = 0;
-        qsort(m.refs, m.ref_count, sizeof *m.refs, compare_refs);
+        sort_refs(m.refs, m.row_count);
         e = drop_copies(&m, t);
     }
     if (e == ERR_OK) {
         order_trace(&m, t);
-        *ret_copies = m.ref_count - t->span_count;
+        *ret_copies = m.row_count - t->span_count;
     }
     arena_release(&m.scratch);
     return e;

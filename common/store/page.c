@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { DOUBLE_RAW = 0, DOUBLE_DECIMAL = 1, DECIMAL_PLACES_MAX = 9 };
-enum { SAMPLES = 3, PACK_SLACK = 8 };
+enum { SAMPLES = 3, DELTA_STEP = 8, PACK_SLACK = 8 };
 
 static unsigned bits_of(uint64_t v)
 {
@@ -271,25 +271,47 @@ struct
     struct plan packed_plan, delta_plan;
 };
 
+/* What the deltas would take if each had its own width, and a little more: less than they do. */
+static size_t least_of_deltas(const uint64_t *v, uint32_t n)
+{
+    size_t bits = 0;
+    for (uint32_t i = 1; i < n; i += DELTA_STEP)
+        bits += bits_of(zigzag((int64_t)(v[i] - v[i - 1])));
+    return bits * DELTA_STEP / 8 * 5 / 4;
+}
+
+static size_t measure_runs(const uint64_t *v, uint32_t n, uint64_t divisor, size_t enough)
+{
+    uint32_t run = 1, changes = 0;
+    size_t bytes = 0;
+    for (uint32_t i = 1; i < n; i++)
+        changes += v[i] != v[i - 1];
+    if (changes * (size_t)2 >= enough)
+        return enough;
+    for (uint32_t i = 1; i <= n; i++, run++)
+        if (i == n || v[i] != v[i - 1]) {
+            bytes += varint_bytes(v[i - 1] * divisor) + varint_bytes(run);
+            run = 0;
+        }
+    return bytes;
+}
+
 /* The vector that begins at v[from]. */
 static void measure(const uint64_t *v, uint32_t from, uint32_t n, uint64_t divisor, struct costs *c)
 {
     uint64_t room[PAGE_VECTOR], delta[PAGE_VECTOR];
     const uint64_t *x = scaled(v + from, n, divisor, room);
-    size_t bytes, runs = 0;
-    uint32_t run = 1;
+    size_t packed, bytes;
     assert(n != 0);
-    c->packed_plan = plan_vector(x, n, &bytes);
-    c->packed += bytes;
-    deltas(x, n, from == 0 ? 0 : v[from - 1] / divisor, delta);
-    c->delta_plan = plan_vector(delta, n, &bytes);
+    c->packed_plan = plan_vector(x, n, &packed);
+    bytes = packed;
+    if (least_of_deltas(x, n) < packed) {
+        deltas(x, n, from == 0 ? 0 : v[from - 1] / divisor, delta);
+        c->delta_plan = plan_vector(delta, n, &bytes);
+    }
+    c->packed += packed;
     c->delta += bytes;
-    for (uint32_t i = 1; i < n; i++, run++)
-        if (x[i] != x[i - 1]) {
-            runs += varint_bytes(v[from + i - 1]) + varint_bytes(run);
-            run = 0;
-        }
-    c->runs += runs + varint_bytes(v[from + n - 1]) + varint_bytes(run);
+    c->runs += measure_runs(x, n, divisor, packed < bytes ? packed : bytes);
 }
 
 /* Neighbours are alike: the first, the middle and the last vector tell which method takes least. */
