@@ -1,5 +1,6 @@
 #include "common/obs/log.h"
 #include "common/sys/fs.h"
+#include "common/sys/proc.h"
 #include "ingester/core_priv.h"
 
 #include <assert.h>
@@ -360,6 +361,7 @@ static enum err build_generation(struct core *c, struct generation *g)
     }
     if (e == ERR_OK) {
         generation_drop(c, g);
+        proc_give_memory_back();
         generation_flushes(c, ERR_OK, 0);
         return ERR_OK;
     }

@@ -184,6 +184,7 @@ void generation_seal(struct core *c, enum lane lane, bool is_full)
     assert(c->applied[lane] + 1 >= g->lo);
     for (struct part *p = g->parts; p != NULL; p = p->next) {
         sort_part(c, p, is_full);
+        head_seal(p->head);
         carried += p->carried_count;
         p->tenant->now[lane] = NULL;
     }

@@ -622,16 +622,26 @@ static enum err write_plain(struct block_writer *w, struct block_column *c,
     return e;
 }
 
+static enum err recoder_init(struct block_writer *w, const struct gathered *g, struct recoder *rec)
+{
+    rec->known = ARENA_ARRAY(&w->scratch, uint32_t *, w->segment_count);
+    for (uint32_t i = 0; rec->known != NULL && i < w->segment_count; i++)
+        rec->known[i] = none_array(&w->scratch, g->from[i].value_count);
+    return arena_err(&w->scratch);
+}
+
 /* Where each text has one code, the codes in use are counted; otherwise hashes are, and kept for the filters. */
 static enum err choose_form(struct block_writer *w, const struct gathered *g, struct recoder *rec,
                             uint32_t *codes, uint64_t **ret_hashes, bool *ret_pays)
 {
     struct amount all = {.count = g->count}, distinct = {0};
     bool is_unique = w->segment_count == 1 && g->from[0].is_unique_text;
-    if (is_unique)
+    enum err e = is_unique ? recoder_init(w, g, rec) : ERR_OK;
+    if (e == ERR_OK && is_unique) {
         rec->texts.text =
             arena_alloc(&w->scratch, g->from[0].value_count * sizeof *rec->texts.text);
-    enum err e = arena_err(&w->scratch);
+        e = arena_err(&w->scratch);
+    }
     for (uint32_t i = 0; is_unique && e == ERR_OK && i < g->count; i++)
         codes[i] = recode_unique(rec, g->from[0].codes[g->entries[i].index], g->from[0].values);
     for (uint32_t i = 0; i < g->count; i++)
@@ -656,20 +666,17 @@ static enum err choose_form(struct block_writer *w, const struct gathered *g, st
 static enum err write_texts(struct block_writer *w, struct block_column *c,
                             const struct gathered *g, uint32_t parts)
 {
-    struct recoder rec = {.texts = {.a = &w->scratch},
-                          .known = ARENA_ARRAY(&w->scratch, uint32_t *, w->segment_count)};
+    struct recoder rec = {.texts = {.a = &w->scratch}};
     uint32_t *codes = arena_alloc(&w->scratch, g->count * sizeof *codes);
     uint64_t *hashes;
     bool pays = false;
     enum err e = arena_err(&w->scratch);
-    for (uint32_t i = 0; e == ERR_OK && i < w->segment_count; i++) {
-        rec.known[i] = none_array(&w->scratch, g->from[i].value_count);
-        e = arena_err(&w->scratch);
-    }
     if (e == ERR_OK)
         e = choose_form(w, g, &rec, codes, &hashes, &pays);
     if (e == ERR_OK && !pays)
         return write_plain(w, c, g, hashes, parts);
+    if (e == ERR_OK && rec.known == NULL)
+        e = recoder_init(w, g, &rec);
     for (uint32_t i = 0; e == ERR_OK && hashes != NULL && i < g->count; i++) {
         const struct entry *at = &g->entries[i];
         e = recode(&rec, at->segment, g->from[at->segment].codes[at->index],

@@ -682,6 +682,15 @@ void block_write_fill_meta(struct block_index *x)
     }
 }
 
+/* A head copies what spans have: much of the memory that a block takes to write, and only streams and names look at it. */
+static void forget_fixed(struct block_writer *w)
+{
+    for (uint32_t i = 0; i < w->segment_count; i++)
+        if (segment_rows_ops_of(w->segments[i])->forget_fixed != NULL)
+            segment_rows_ops_of(w->segments[i])->forget_fixed(w->segments[i]);
+    w->fixed = NULL;
+}
+
 static enum err write_all(struct block_writer *w)
 {
     enum err e = block_write_header(w);
@@ -691,6 +700,7 @@ static enum err write_all(struct block_writer *w)
         e = block_columns_names(w, SEG_SPAN, BLOCK_NAME, BLOCK_DICT_SPAN_NAMES);
     if (e == ERR_OK)
         e = block_columns_names(w, SEG_EVENT, BLOCK_EVENT_NAME, BLOCK_DICT_EVENT_NAMES);
+    forget_fixed(w);
     for (int t = 0; e == ERR_OK && t < SEG_TABLE_COUNT; t++) {
         e = block_columns_shapes(w, (enum seg_table)t);
         if (e == ERR_OK)

@@ -531,12 +531,22 @@ enum err head_append_checked(struct head *h, struct slice otlp, bool is_doubt, i
                              struct head_append_result *ret)
 {
     struct head_append_result result = {0};
+    assert(!h->is_sealed);
     enum err e = head_wire_append(h, otlp, is_doubt, now_ns, &result);
     head_column_publish(h);
     atomic_store_explicit(&h->traces_published, h->traces.count, memory_order_release);
     atomic_store_explicit(&h->committed, h->table[SEG_SPAN].row_count, memory_order_release);
     *ret = result;
     return e;
+}
+
+void head_seal(struct head *h)
+{
+    h->is_sealed = true;
+    head_column_index_release(h, &h->resource_index);
+    head_column_index_release(h, &h->scope_index);
+    head_column_index_release(h, &h->span_index);
+    head_column_seal(h);
 }
 
 void head_stats(struct head *h, struct head_stats *ret)

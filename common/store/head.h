@@ -43,6 +43,9 @@ MUST_CHECK enum err head_append(struct head *h, struct slice otlp, bool is_doubt
 MUST_CHECK enum err head_append_checked(struct head *h, struct slice otlp, bool is_doubt,
                                         int64_t now_ns, struct head_append_result *ret);
 
+/* Nothing is appended any more: what only that takes is freed.  Writer's thread; head_flag_trace may still be called. */
+void head_seal(struct head *h);
+
 /* Marks a trace as cut before: its parts are fragments from now on. */
 MUST_CHECK enum err head_flag_trace(struct head *h, struct trace_id id);
 /* Is it flagged for more than what can be seen in it: in doubt, or cut before?  Writer's thread, or sealed. */

@@ -479,6 +479,20 @@ void head_column_release(struct head *h)
     }
 }
 
+/* Readers never look anything up by its bytes. */
+void head_column_seal(struct head *h)
+{
+    for (int i = 0; i < SEG_TABLE_COUNT; i++) {
+        struct head_table *t = &h->table[i];
+        for (uint32_t c = 0; c < t->columns.count; c++)
+            head_column_index_release(h, &head_column_at(t, c)->dict.index);
+        head_column_index_release(h, &t->column_index);
+        head_column_index_release(h, &t->shape_index);
+    }
+    head_column_index_release(h, &h->span_names.index);
+    head_column_index_release(h, &h->event_names.index);
+}
+
 /* --- taking back, making visible --- */
 
 void head_column_mark(const struct head *h, struct head_mark *ret)

@@ -144,6 +144,7 @@ struct head {
     struct head_column **dirty;
     uint32_t dirty_count, dirty_max;
 
+    bool is_sealed;
     atomic_uint committed; /* spans that readers may see */
     atomic_uint traces_published;
     atomic_ullong wire_bytes, min_start_ns, max_end_ns;
@@ -172,6 +173,7 @@ MUST_CHECK enum err head_column_text(struct head *h, struct head_dict *d, struct
                                      uint32_t *ret_code);
 void head_column_init(struct head *h);
 void head_column_release(struct head *h);
+void head_column_seal(struct head *h);
 /* One value of the row that the table is forming (number table->row_count). */
 MUST_CHECK enum err head_column_attribute(struct head *h, enum seg_table table, struct slice key,
                                           enum seg_type type, const struct segment_rows_cell *cell);

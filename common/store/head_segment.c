@@ -14,7 +14,7 @@ struct column_memo {
 struct head_segment {
     struct segment_rows base; /* first */
     struct head *h;
-    struct arena arena;
+    struct arena arena, fixed_arena; /* fixed_arena: of `fixed` */
     uint32_t column_count[SEG_TABLE_COUNT], shape_count[SEG_TABLE_COUNT];
     struct column_memo *memo[SEG_TABLE_COUNT]; /* [column_count], made on first use */
     struct seg_fixed fixed;
@@ -42,7 +42,7 @@ static uint32_t rows_of(const struct head_segment *s, enum seg_table table)
 
 static enum err arena_out(const struct head_segment *s)
 {
-    enum err e = arena_err(&s->arena);
+    enum err e = arena_err(&s->arena) == ERR_OK ? arena_err(&s->fixed_arena) : arena_err(&s->arena);
     return e == ERR_OK ? ERR_NOMEM : e;
 }
 
@@ -54,12 +54,12 @@ static void *copy_vector(struct arena *a, const struct gvec *v, uint32_t count)
     return to;
 }
 
-static enum err copy_names(struct head_segment *s, const struct head_dict *d,
+static enum err copy_names(struct head_segment *s, struct arena *a, const struct head_dict *d,
                            const struct gvec *codes, uint32_t rows, struct seg_names *ret)
 {
     uint32_t count = atomic_load_explicit(&d->published, memory_order_acquire);
-    const uint32_t *code = copy_vector(&s->arena, codes, rows);
-    const struct slice *values = copy_vector(&s->arena, &d->texts, count);
+    const uint32_t *code = copy_vector(a, codes, rows);
+    const struct slice *values = copy_vector(a, &d->texts, count);
     if (code == NULL || values == NULL)
         return arena_out(s);
     *ret = (struct seg_names){code, values, count};
@@ -74,9 +74,9 @@ static enum err op_fixed(struct segment *segment, uint32_t which, struct seg_fix
     struct head_spans *h = &s->h->spans;
     struct seg_fixed *f = &s->fixed;
     uint32_t n = rows_of(s, SEG_SPAN);
-#define FETCH(bit, field)                                          \
-    if ((which & (bit)) != 0 && f->field == NULL &&                \
-        (f->field = copy_vector(&s->arena, &h->field, n)) == NULL) \
+#define FETCH(bit, field)                                                \
+    if ((which & (bit)) != 0 && f->field == NULL &&                      \
+        (f->field = copy_vector(&s->fixed_arena, &h->field, n)) == NULL) \
         return arena_out(s);
     FETCH(SEG_F_TRACE, trace)
     FETCH(SEG_F_SPAN_ID, span_id)
@@ -89,7 +89,7 @@ static enum err op_fixed(struct segment *segment, uint32_t which, struct seg_fix
     FETCH(SEG_F_SCOPE, scope)
 #undef FETCH
     if ((which & SEG_F_NAME) != 0 && f->name.codes == NULL) {
-        enum err e = copy_names(s, &s->h->span_names, &h->name, n, &f->name);
+        enum err e = copy_names(s, &s->fixed_arena, &s->h->span_names, &h->name, n, &f->name);
         if (e != ERR_OK)
             return e;
     }
@@ -249,7 +249,8 @@ static enum err op_events(struct segment *segment, struct seg_events *ret)
         s->events.time_ns = copy_vector(&s->arena, &s->h->events.time_ns, n);
         if (s->events.span == NULL || s->events.time_ns == NULL)
             return arena_out(s);
-        enum err e = copy_names(s, &s->h->event_names, &s->h->events.name, n, &s->events.name);
+        enum err e =
+            copy_names(s, &s->arena, &s->h->event_names, &s->h->events.name, n, &s->events.name);
         if (e == ERR_OK)
             e = dense_u32(s, SEG_EVENT, SEG_DROPPED_ATTRIBUTES, &s->events.dropped_attributes);
         if (e != ERR_OK)
@@ -448,6 +449,7 @@ static void op_close(struct segment *segment)
 {
     struct head_segment *s = mine(segment);
     head_unref(s->h);
+    arena_release(&s->fixed_arena);
     arena_release(&s->arena);
     free(s);
 }
@@ -577,6 +579,12 @@ static uint32_t rows_shape_count(struct segment *segment, enum seg_table table)
     return mine(segment)->shape_count[table];
 }
 
+static void rows_forget_fixed(struct segment *segment)
+{
+    arena_release(&mine(segment)->fixed_arena);
+    mine(segment)->fixed = (struct seg_fixed){0};
+}
+
 /* --- opening --- */
 
 static const struct segment_ops ops = {.fixed = op_fixed,
@@ -601,7 +609,8 @@ static const struct segment_rows_ops row_ops = {.span = row_span,
                                                 .column_data = rows_column_data,
                                                 .shape_of_rows = rows_shape_of_rows,
                                                 .shape_count = rows_shape_count,
-                                                .shape_at = row_shape_at};
+                                                .shape_at = row_shape_at,
+                                                .forget_fixed = rows_forget_fixed};
 
 /* Traces whose first span is among the first `rows`: they are numbered as they came. */
 static uint32_t traces_before(const struct head *h, uint32_t published, uint32_t rows)
@@ -623,6 +632,7 @@ enum err head_segment(struct head *h, struct budget *budget, struct segment **re
     if (s == NULL)
         return ERR_NOMEM;
     arena_init(&s->arena, budget);
+    arena_init(&s->fixed_arena, budget);
     s->base.rows = &row_ops;
     s->h = head_ref(h);
     struct segment *g = &s->base.segment;

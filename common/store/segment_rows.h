@@ -71,6 +71,8 @@ struct segment_rows_ops {
     uint32_t (*shape_count)(struct segment *s, enum seg_table table);
     void (*shape_at)(struct segment *s, enum seg_table table, uint32_t shape,
                      struct segment_rows_shape *ret);
+    /* What segment_fixed gave is not looked at any more: its memory may go.  NULL: it stays. */
+    void (*forget_fixed)(struct segment *s);
 };
 
 /* Every segment of this library begins with this. */

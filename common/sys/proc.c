@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <locale.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -49,6 +50,11 @@ enum err proc_init(int *ret_signal_fd)
         return fs_errno_err(errno);
     *ret_signal_fd = fd;
     return ERR_OK;
+}
+
+void proc_give_memory_back(void)
+{
+    (void)malloc_trim(0);
 }
 
 int proc_signal_read(int signal_fd)

@@ -18,6 +18,8 @@ uint64_t proc_memory_limit_bytes(void); /* the cgroup's (v1 or v2) limit; 0 when
 uint64_t proc_memory_limit_in(const char *cgroup_file, const char *mount_path);
 uint64_t proc_memory_total_bytes(void); /* of the machine */
 uint64_t proc_rss_bytes(void);
+void proc_give_memory_back(
+    void); /* what is free goes to the system: after work that took much of it */
 double proc_cpu_seconds(void); /* user + system of this process */
 const char *proc_hostname(void);
 

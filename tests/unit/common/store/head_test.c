@@ -527,6 +527,51 @@ static void test_readers(void **state)
     buf_release(&b);
 }
 
+/* A sealed head has less memory and the same spans; traces of it can still be flagged. */
+static void test_seal(void **state)
+{
+    (void)state;
+    struct otlp_gen g;
+    struct buf in, before, after;
+    struct budget budget;
+    struct head *h = NULL;
+    struct head_append_result r;
+    struct trace_id id;
+    otlp_gen_init(&g, 3, 1700000000000000000);
+    buf_init(&in, 1u << 28);
+    buf_init(&before, 1u << 28);
+    buf_init(&after, 1u << 28);
+    budget_init(&budget, SIZE_MAX, NULL);
+    assert_int_equal(head_new(&budget, &keep_all, &h), ERR_OK);
+    (void)otlp_gen_request(&g, 2000, &in);
+    append(h, buf_slice(&in), &r);
+    struct segment *s = snapshot(h);
+    struct seg_traces traces;
+    write_all(s, &before);
+    size_t used = budget_used(&budget);
+    head_seal(h);
+    assert_true(budget_used(&budget) < used);
+    write_all(s, &after);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    segment_close(s);
+    s = snapshot(h);
+    buf_reset(&after);
+    write_all(s, &after);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    assert_int_equal(segment_traces(s, &traces), ERR_OK);
+    id = traces.id[s->trace_count / 2];
+    assert_false(head_trace_is_marked(h, id));
+    assert_int_equal(head_flag_trace(h, id), ERR_OK);
+    assert_true(head_trace_is_marked(h, id));
+    segment_close(s);
+    head_unref(h);
+    assert_int_equal(budget_used(&budget), 0);
+    buf_release(&in);
+    buf_release(&before);
+    buf_release(&after);
+    otlp_gen_release(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_traces_and_events),
         cmocka_unit_test(test_budget_out),
         cmocka_unit_test(test_readers),
+        cmocka_unit_test(test_seal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
