@@ -172,7 +172,7 @@ static unsigned get(uint16_t port, const char *path, char *ret, size_t ret_bytes
 
 static void expect_answer(uint16_t port, const char *path, unsigned status, const char *text)
 {
-    char answer[4096] = "";
+    static char answer[64 << 10];
 
     for (unsigned i = 0; i < WAIT_TURNS; i++) {
         if (get(port, path, answer, sizeof answer) == status && strstr(answer, text) != NULL)
