@@ -209,7 +209,7 @@ def plain_request(now, first, traces, spans=4):
             if k > 1:
                 continue
             for key, text in (("url", f"/cart/{RANDOM.randrange(10**6)}/item?id={RANDOM.randbytes(8).hex()}"), ("pattern", "".join(p() for p in PATTERNS[t % len(PATTERNS)])),
-                              ("plain", "".join(RANDOM.choices("ghijklmnopqrstuvwxyz", k=12))), ("user", f"{(t * 7 + k) % 2001:040}"), ("same", "same")):
+                              ("plain", "".join(RANDOM.choices("ghijklmnopqrstuvwxyz", k=12))), ("user", f"{(t * 7 + k) % 2001:040}"), ("same", "same"), ("uuid", uuid())):
                 one.attributes.add(key=key).value.string_value = text
             one.attributes.add(key="price").value.double_value = RANDOM.randrange(10**6) / 100
             one.attributes.add(key="ratio").value.double_value = RANDOM.random()
@@ -346,7 +346,7 @@ def test_block(written, tenant):
     if tenant == "many":  # nothing of the format is left out
         assert len(block.groups) > 1 and len(block.locator) > 1 and any(len(chunks) > 1 for chunks in block.dictionaries)
         columns = {c.key: c for c in block.columns[0]}
-        kinds = {key: block.data[columns[key].pages[0][0] + 16] for key in (b"url", b"pattern", b"plain", b"user", b"price", b"ratio", b"ok", b"n")}
+        kinds = {key: block.data[columns[key].pages[0][0] + 16] for key in (b"uuid", b"url", b"pattern", b"plain", b"user", b"price", b"ratio", b"ok", b"n")}
         assert sorted(set(kinds.values())) == [64, 65, 66, 67, 68, 75] and all(pages for _, pages in columns[b"url"].filters)
     dumped = {f: tool("--path", blocks, "dump", folder.name, "--format", f) for f in ("protobuf", "json")}
     assert Counter(rows_of(dumped["protobuf"])) == found
