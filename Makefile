@@ -180,7 +180,8 @@ fuzz-replay: $(FUZZ_REPLAY) ## every fuzz target over its committed corpus
 
 fuzz: ## fuzz one target: make fuzz T=otlp_pb S=60
 	$(Q)$(MAKE) --no-print-directory VARIANT=fuzz $(B)/fuzz/tests/fuzz/$(T)_fuzz_live
-	$(B)/fuzz/tests/fuzz/$(T)_fuzz_live -max_total_time=$(S) tests/fuzz/corpus/$(T)
+	@mkdir -p $(B)/found/$(T)
+	$(B)/fuzz/tests/fuzz/$(T)_fuzz_live -max_total_time=$(S) -artifact_prefix=$(B)/found/ $(B)/found/$(T) tests/fuzz/corpus/$(T)
 
 test-integration: all ## pytest over the four real binaries
 	$(Q)tests/run --only integration
