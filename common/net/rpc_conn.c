@@ -137,8 +137,18 @@ void rpc_conn_kick(struct rpc_conn *c)
     nng_aio_finish(c->receive, 0);
 }
 
+static void rpc_conn_greeted(struct rpc_conn *c)
+{
+    if (c->is_ready || !c->in.is_greeted)
+        return;
+    c->is_ready = true;
+    c->side->ready(c);
+}
+
+/* The hello may have come together with the message that has to wait. */
 void rpc_conn_pause(struct rpc_conn *c)
 {
+    rpc_conn_greeted(c);
     c->is_receiving = false;
     c->is_in_message = false;
     rpc_conn_leave(c);
@@ -271,10 +281,7 @@ static void rpc_conn_on_received(void *arg)
         rpc_conn_leave(c);
         return;
     }
-    if (!c->is_ready && c->in.is_greeted) {
-        c->is_ready = true;
-        c->side->ready(c);
-    }
+    rpc_conn_greeted(c);
     c->received_ns = rpc_now_ns();
     c->is_in_message = !rpc_stream_is_idle(&c->in);
     nng_iov iov;

@@ -303,6 +303,46 @@ static void test_answer_that_is_not_read(void **state)
     free(out);
 }
 
+/* A peer that came with its hello and a request in one piece, and waits for a context, has said its hello. */
+static void test_waiting_for_a_context_is_no_stall(void **state)
+{
+    (void)state;
+    enum { PAYLOAD = 12 << 20, TRIES = 2 /* the holder of the context has 30 s */ };
+    struct rpc_server *s = serve(1);
+    uint8_t *out = calloc(1, PAYLOAD + 64), in[64];
+    int small = 64 << 10, fd = greeted(rpc_server_url(s));
+
+    assert_non_null(out);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    write_all(fd, out, message(out, 1, METHOD_ECHO, (struct slice){out + 32, PAYLOAD}));
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, PATIENCE_MS), 1); /* the only context is taken */
+    memcpy(out, hello_req, sizeof hello_req);
+    size_t len =
+        sizeof hello_req + message(out + sizeof hello_req, 2, METHOD_ECHO, SLICE_LIT("echo"));
+    int waiting = -1;
+    /* Who is not read before the clock moves is late in earnest: such a try says nothing. */
+    for (unsigned i = 0; i < TRIES; i++) {
+        waiting = connect_to(rpc_server_url(s));
+        write_all(waiting, out, len);
+        read_all(waiting, in, sizeof hello_rep);
+        (void)usleep(i == 0 ? 50000 : 900000);
+        pass(11);
+        p = (struct pollfd){.fd = waiting, .events = POLLIN};
+        if (poll(&p, 1, 50) == 0)
+            break;
+        check_closed(waiting);
+        waiting = -1;
+    }
+    assert_true(waiting >= 0);
+    (void)close(fd);
+    read_all(waiting, in, len - sizeof hello_req);
+    assert_memory_equal(in + len - sizeof hello_req - 4, "echo", 4);
+    (void)close(waiting);
+    rpc_server_free(s);
+    free(out);
+}
+
 struct slow_reader {
     int fd;
     size_t got;
@@ -537,6 +577,7 @@ int main(void)
         cmocka_unit_test_setup(test_no_hello, set_up),
         cmocka_unit_test_setup(test_half_a_message, set_up),
         cmocka_unit_test_setup(test_answer_that_is_not_read, set_up),
+        cmocka_unit_test_setup(test_waiting_for_a_context_is_no_stall, set_up),
         cmocka_unit_test_setup(test_end_does_not_wait_for_ever, set_up),
         cmocka_unit_test_setup(test_too_many_connections, set_up),
         cmocka_unit_test_setup(test_half_an_answer, set_up),
