@@ -576,7 +576,7 @@ static bool list_once(void *arg)
     e = b->ops->open(b, "acme", ID_B, &o);
     if (e == ERR_OK) {
         char text[7] = {0};
-        e = o->ops->read(o, 0, text, 6);
+        e = o->ops->read(o, OBJECT_VALUES, 0, text, 6);
         assert_true(e == ERR_OK ? strcmp(text, "merged") == 0 : is_disk_error(e));
         o->ops->close(o);
     }
@@ -593,7 +593,7 @@ static void check_content(struct store *s, const char *id, const char *want)
 
     assert_int_equal(b->ops->open(b, "acme", id, &o), ERR_OK);
     assert_int_equal(o->bytes, strlen(want));
-    assert_int_equal(o->ops->read(o, 0, text, strlen(want)), ERR_OK);
+    assert_int_equal(o->ops->read(o, OBJECT_VALUES, 0, text, strlen(want)), ERR_OK);
     assert_string_equal(text, want);
     o->ops->close(o);
 }
