@@ -36,7 +36,7 @@ class Memcached:
         self.popen.wait()
 
     def section(self, port=None, **more):
-        return {"addresses": f"dns+localhost:{port or self.port}", "timeout": "1s", **more}
+        return {"addresses": f"dns+127.0.0.1:{port or self.port}", "timeout": "1s", **more}
 
 
 class Redis(Memcached):
@@ -48,7 +48,7 @@ class Redis(Memcached):
         self.command = [self.binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--requirepass", PASSWORD]
 
     def section(self, port=None, **more):
-        return {"endpoint": f"localhost:{port or self.port}", "timeout": "1s", "db": 3, "password": PASSWORD, "expiration": "1h", **more}
+        return {"endpoint": f"127.0.0.1:{port or self.port}", "timeout": "1s", "db": 3, "password": PASSWORD, "expiration": "1h", **more}
 
 
 @pytest.fixture(params=[Memcached, Redis], ids=["memcached", "redis"])
