@@ -36,9 +36,17 @@ def run(*words, code=FOUND, env=None):
     return out, err
 
 
+def terminal():
+    """A pseudo-terminal: its two ends."""
+    try:
+        return pty.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminals here ({error})")
+
+
 def on_terminal(*words, code=FOUND, columns=100, env=None):
     """What a terminal gets of it: both outputs, line ends made plain."""
-    master, slave = pty.openpty()
+    master, slave = terminal()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     child = subprocess.Popen([BIN / "vivace-cli", *map(str, words)], stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TZ": "UTC", "TERM": "xterm", **(env or {})})
     os.close(slave)
@@ -334,7 +342,7 @@ def test_progress_and_rows_before_the_end():
         yield trace_message("aa", now) + jobs(17, 17)
 
     with streaming_server({"Search": search}) as url:
-        master, slave = pty.openpty()
+        master, slave = terminal()
         child = subprocess.Popen([BIN / "vivace-cli", "query", "search", "{}", "--stream", "--url", url], stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
         os.close(slave)
         seen = b""
@@ -449,7 +457,7 @@ def test_answers_of_strangers():
 def test_a_spinner_while_it_lasts():
     go = threading.Event()
     with plain_server((200, b'{"tagValues":[{"type":"string","value":"x"}]}'), go) as url:
-        master, slave = pty.openpty()
+        master, slave = terminal()
         child = subprocess.Popen([BIN / "vivace-cli", "query", "values", "x", "--url", url], stdout=subprocess.PIPE, stderr=slave, env={**os.environ, "TERM": "xterm"})
         os.close(slave)
         seen = b""
@@ -498,7 +506,7 @@ def test_completion_in_bash():
     # A file's name.
     assert os.path.basename(__file__) in complete_bash(f"vivace-cli query tags --ca-file {__file__[:-2]}").pop()
     # Typed at a prompt, as people do.
-    master, slave = pty.openpty()
+    master, slave = terminal()
     child = subprocess.Popen(["bash", "--norc", "-i"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TERM": "dumb", "PS1": ""})
     os.close(slave)
     os.write(master, b"source <(vivace-cli completion bash); echo rea''dy\n")
