@@ -17,17 +17,17 @@ static bool pattern_matches(const char *pattern, struct slice s)
            strncasecmp(star + 1, (const char *)s.ptr + s.len - after, after) == 0;
 }
 
-const char *http_cors_answer(const struct http_cors *c, struct slice origin)
+enum http_cors_answer http_cors_answer(const struct http_cors *c, struct slice origin)
 {
     if (origin.len == 0)
-        return NULL;
+        return HTTP_CORS_REFUSED;
     for (unsigned i = 0; i < c->origin_count; i++)
         if (strcmp(c->origins[i], "*") == 0)
-            return "*";
+            return HTTP_CORS_ANY;
     for (unsigned i = 0; i < c->origin_count; i++)
         if (pattern_matches(c->origins[i], origin))
-            return "self";
-    return NULL;
+            return HTTP_CORS_NAMED;
+    return HTTP_CORS_REFUSED;
 }
 
 static bool allows_header(const struct http_cors *c, struct slice name)
@@ -77,7 +77,9 @@ bool http_cors_preflight(const struct http_cors *c, struct http_req *req)
 
     if (c->origin_count == 0 || method.len == 0 || !slice_eq_str(http_req_method(req), "OPTIONS"))
         return false;
-    bool is_allowed = (slice_eq_str(method, "GET") || slice_eq_str(method, "HEAD") ||
+    struct slice origin = http_req_header(req, "origin");
+    bool is_allowed = http_cors_answer(c, origin) != HTTP_CORS_REFUSED &&
+                      (slice_eq_str(method, "GET") || slice_eq_str(method, "HEAD") ||
                        slice_eq_str(method, "POST")) &&
                       names.len < sizeof allowed && http_cors_allows_headers(c, names);
     if (is_allowed) {

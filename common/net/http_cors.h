@@ -25,8 +25,9 @@ struct http_cors {
 
 struct http_req;
 
-/* What a reply to this origin says in access-control-allow-origin: "*", "self" when the origin itself is to be named, NULL: nothing. */
-const char *http_cors_answer(const struct http_cors *c, struct slice origin);
+/* What a reply to this origin says in access-control-allow-origin: nothing, "*", or the origin itself. */
+enum http_cors_answer { HTTP_CORS_REFUSED, HTTP_CORS_ANY, HTTP_CORS_NAMED };
+enum http_cors_answer http_cors_answer(const struct http_cors *c, struct slice origin);
 /* A list of names with commas, all allowed. */
 bool http_cors_allows_headers(const struct http_cors *c, struct slice names);
 /* Replies when the request is a preflight. */

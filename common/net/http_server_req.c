@@ -277,12 +277,13 @@ static void http_req_add_cors(struct http_req *r)
     if (cors->origin_count == 0)
         return;
     struct slice from = http_req_header(r, "origin");
-    const char *answer = from.len < sizeof origin ? http_cors_answer(cors, from) : NULL;
+    enum http_cors_answer answer =
+        from.len < sizeof origin ? http_cors_answer(cors, from) : HTTP_CORS_REFUSED;
     http_req_add_reply_field(r, &(struct http_header){"vary", "Origin"});
     r->header_count++;
-    if (answer == NULL)
+    if (answer == HTTP_CORS_REFUSED)
         return;
-    bool is_any = strcmp(answer, "*") == 0;
+    bool is_any = answer == HTTP_CORS_ANY;
     (void)snprintf(origin, sizeof origin, SLICE_FMT, SLICE_ARG(from));
     http_req_add_reply_field(
         r, &(struct http_header){"access-control-allow-origin", is_any ? "*" : origin});

@@ -737,6 +737,7 @@ def test_pages_of_other_origins(module_makes):
         assert status == (400 if "%7B" in path else 200) and headers["vary"] and headers["access-control-allow-origin"] == (origin if allowed else None)
     assert "access-control-allow-origin" not in call(f"http://127.0.0.1:{api}/api/echo")[1]
     assert "access-control-allow-methods" not in preflight(api, "/api/search", "https://app.example.com", "", "DELETE")[1]
+    assert "access-control-allow-methods" not in preflight(api, "/api/search", "https://other.example.com", "", "GET")[1]
 
 
 def test_without_cors_nothing_is_allowed(c):
