@@ -79,27 +79,6 @@ struct join { /* of one table */
     uint32_t shape_max, column_max;
 };
 
-static uint32_t *none_array(struct arena *a, uint32_t count)
-{
-    uint32_t *to = arena_alloc(a, (size_t)count * sizeof *to);
-    if (to != NULL)
-        memset(to, 0xff, (size_t)count * sizeof *to);
-    return to;
-}
-
-/* Doubles an array in an arena; the old one stays until the arena goes. */
-static void *widen(struct arena *a, const void *old, uint32_t *max, size_t each)
-{
-    uint32_t wider = *max == 0 ? 32 : *max * 2;
-    uint8_t *to = arena_alloc(a, wider * each);
-    if (to == NULL)
-        return NULL;
-    if (*max != 0)
-        memcpy(to, old, *max * each);
-    *max = wider;
-    return to;
-}
-
 static enum err join_column(struct join *j, uint32_t segment, uint32_t local, uint32_t *ret)
 {
     struct block_writer *w = j->w;
@@ -125,7 +104,7 @@ static enum err join_column(struct join *j, uint32_t segment, uint32_t local, ui
     if (j->known_columns.count == before)
         return ERR_OK;
     if (*ret == j->column_max) {
-        j->columns = widen(&w->scratch, j->columns, &j->column_max, sizeof *j->columns);
+        j->columns = block_widen(&w->scratch, j->columns, &j->column_max, sizeof *j->columns);
         if (j->columns == NULL)
             return arena_err(&w->scratch);
     }
@@ -154,7 +133,7 @@ static enum err join_shape(struct join *j, uint32_t segment, uint32_t local, uin
     if (e != ERR_OK || j->known_shapes.count == before)
         return e;
     if (*ret == j->shape_max) {
-        j->shapes = widen(&w->arena, j->shapes, &j->shape_max, sizeof *j->shapes);
+        j->shapes = block_widen(&w->arena, j->shapes, &j->shape_max, sizeof *j->shapes);
         if (j->shapes == NULL)
             return arena_err(&w->arena);
     }
@@ -172,8 +151,9 @@ static enum err join_init(struct join *j, const uint32_t ***ret_shapes)
     enum err e = arena_err(&w->scratch);
     for (uint32_t i = 0; e == ERR_OK && i < w->segment_count; i++) {
         const struct segment_rows_ops *ops = segment_rows_ops_of(w->segments[i]);
-        j->shape_of[i] = none_array(&w->scratch, ops->shape_count(w->segments[i], j->table));
-        j->column_of[i] = none_array(&w->scratch, ops->column_count(w->segments[i], j->table));
+        j->shape_of[i] = block_none_array(&w->scratch, ops->shape_count(w->segments[i], j->table));
+        j->column_of[i] =
+            block_none_array(&w->scratch, ops->column_count(w->segments[i], j->table));
         e = arena_err(&w->scratch);
         if (e == ERR_OK)
             e = ops->shape_of_rows(w->segments[i], j->table, &w->scratch, &shapes[i]);
@@ -191,7 +171,7 @@ static enum err join_finish(struct join *j)
     x->shapes[j->table] = j->shapes;
     x->shape_count[j->table] = j->known_shapes.count;
     x->columns[j->table] = ARENA_ARRAY(&w->arena, struct block_column, n);
-    w->local_of[j->table] = none_array(&w->arena, n * w->segment_count);
+    w->local_of[j->table] = block_none_array(&w->arena, n * w->segment_count);
     if (arena_err(&w->arena) != ERR_OK)
         return arena_err(&w->arena);
     x->column_count[j->table] = n;
@@ -259,7 +239,8 @@ struct coded { /* a column of texts, as numbers of a dictionary, in row order */
 static enum err dict_new(struct block_writer *w, uint32_t *ret)
 {
     if (w->index.dict_count == w->dict_max) {
-        w->index.dicts = widen(&w->arena, w->index.dicts, &w->dict_max, sizeof *w->index.dicts);
+        w->index.dicts =
+            block_widen(&w->arena, w->index.dicts, &w->dict_max, sizeof *w->index.dicts);
         if (w->index.dicts == NULL)
             return arena_err(&w->arena);
     }
@@ -316,7 +297,7 @@ static enum err write_coded(struct block_writer *w, const struct coded *c, const
         c->codes[i] = rank[c->codes[i]];
     struct lists l = {arena_alloc(&w->scratch, values * sizeof *l.codes),
                       arena_alloc(&w->scratch, c->part_count * sizeof *l.end)};
-    uint32_t *mark = none_array(&w->scratch, t->count);
+    uint32_t *mark = block_none_array(&w->scratch, t->count);
     e = arena_err(&w->scratch);
     for (uint32_t p = 0, first = 0; e == ERR_OK && p < c->part_count; first = c->part_end[p++]) {
         uint32_t listed = 0;
@@ -367,7 +348,7 @@ enum err block_columns_names(struct block_writer *w, enum seg_table table, enum 
     enum err e = arena_err(&w->scratch);
     for (uint32_t i = 0; e == ERR_OK && i < w->segment_count; i++) {
         const struct seg_names *names = table == SEG_SPAN ? &w->fixed[i].name : &w->events[i].name;
-        rec.known[i] = none_array(&w->scratch, names->value_count);
+        rec.known[i] = block_none_array(&w->scratch, names->value_count);
         e = arena_err(&w->scratch);
     }
     for (uint32_t i = 0; e == ERR_OK && i < r->count; i++) {
@@ -626,7 +607,7 @@ static enum err recoder_init(struct block_writer *w, const struct gathered *g, s
 {
     rec->known = ARENA_ARRAY(&w->scratch, uint32_t *, w->segment_count);
     for (uint32_t i = 0; rec->known != NULL && i < w->segment_count; i++)
-        rec->known[i] = none_array(&w->scratch, g->from[i].value_count);
+        rec->known[i] = block_none_array(&w->scratch, g->from[i].value_count);
     return arena_err(&w->scratch);
 }
 

@@ -9,31 +9,10 @@
 
 /* --- growing --- */
 
-static uint32_t *none_array(struct arena *a, uint32_t count)
-{
-    uint32_t *to = arena_alloc(a, (size_t)count * sizeof *to);
-    if (to != NULL)
-        memset(to, 0xff, (size_t)count * sizeof *to);
-    return to;
-}
-
-/* Doubles an array in an arena; the old one stays until the arena goes. */
-static void *widen(struct arena *a, const void *old, uint32_t *max, size_t each)
-{
-    uint32_t wider = *max == 0 ? 16 : *max * 2;
-    uint8_t *to = arena_alloc(a, wider * each);
-    if (to == NULL)
-        return NULL;
-    if (*max != 0)
-        memcpy(to, old, *max * each);
-    *max = wider;
-    return to;
-}
-
 static enum err dict_new(struct block_grow *g, uint32_t *ret)
 {
     if (g->dict_count == g->dict_max) {
-        g->dicts = widen(g->keep, g->dicts, &g->dict_max, sizeof *g->dicts);
+        g->dicts = block_widen(g->keep, g->dicts, &g->dict_max, sizeof *g->dicts);
         if (g->dicts == NULL)
             return arena_err(g->keep);
     }
@@ -56,8 +35,8 @@ enum err block_grow_init(struct block_grow *g, struct block **inputs, uint32_t i
         table->column_of = ARENA_ARRAY(keep, uint32_t *, input_count);
         table->shape_of = ARENA_ARRAY(keep, uint32_t *, input_count);
         for (uint32_t i = 0; arena_err(keep) == ERR_OK && i < input_count; i++) {
-            table->column_of[i] = none_array(keep, inputs[i]->index.column_count[t]);
-            table->shape_of[i] = none_array(keep, inputs[i]->index.shape_count[t]);
+            table->column_of[i] = block_none_array(keep, inputs[i]->index.column_count[t]);
+            table->shape_of[i] = block_none_array(keep, inputs[i]->index.shape_count[t]);
         }
     }
     enum err e = arena_err(keep);
@@ -116,7 +95,8 @@ static enum err column_new(struct block_grow *g, enum seg_table table,
     struct grow_table *t = &g->tables[table];
     uint32_t at = t->column_keys.count - 1;
     if (at == t->column_max) {
-        struct grow_column *wider = widen(g->keep, t->columns, &t->column_max, sizeof *t->columns);
+        struct grow_column *wider =
+            block_widen(g->keep, t->columns, &t->column_max, sizeof *t->columns);
         if (wider == NULL)
             return arena_err(g->keep);
         t->columns = wider;
@@ -445,7 +425,7 @@ static enum err widen_mark(struct block_grow *g, struct grow_dict *d)
     if (d->mark_count >= d->texts.count)
         return ERR_OK;
     uint32_t wider = d->texts.max;
-    uint32_t *mark = none_array(g->keep, wider);
+    uint32_t *mark = block_none_array(g->keep, wider);
     if (mark == NULL)
         return arena_err(g->keep);
     d->mark = mark;
@@ -534,7 +514,7 @@ static enum err number_texts(struct block_grow *g, struct block_writer *w, uint3
         const struct seg_column *from = &v->from[segment];
         const uint32_t *codes = from->codes + v->pieces[i].first;
         if (known[segment] == NULL)
-            known[segment] = none_array(&w->scratch, from->value_count);
+            known[segment] = block_none_array(&w->scratch, from->value_count);
         if (known[segment] == NULL)
             return arena_err(&w->scratch);
         for (uint32_t k = 0; k < v->pieces[i].count; k++) {

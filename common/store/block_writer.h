@@ -8,6 +8,28 @@
 #include "common/base/hash.h"
 #include "common/store/block_order.h"
 
+/* [count], each BLOCK_NONE. */
+static inline uint32_t *block_none_array(struct arena *a, uint32_t count)
+{
+    uint32_t *to = arena_alloc(a, (size_t)count * sizeof *to);
+    if (to != NULL)
+        memset(to, 0xff, (size_t)count * sizeof *to);
+    return to;
+}
+
+/* Doubles an array in an arena; the old one stays until the arena goes. */
+static inline void *block_widen(struct arena *a, const void *old, uint32_t *max, size_t each)
+{
+    uint32_t wider = *max == 0 ? 32 : *max * 2;
+    uint8_t *to = arena_alloc(a, wider * each);
+    if (to == NULL)
+        return NULL;
+    if (*max != 0)
+        memcpy(to, old, *max * each);
+    *max = wider;
+    return to;
+}
+
 struct block_source { /* where a row of the block comes from */
     uint32_t segment, row;
 };
