@@ -30,11 +30,6 @@ static int by_key(const void *a, const void *b)
     return order != 0 ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-static bool is_left_out(const struct llm_attribute *at, const char *key_left_out)
-{
-    return key_left_out != NULL && slice_eq_str(at->key, key_left_out);
-}
-
 /* The attributes of a message sorted by key; of several with one key the last. */
 static uint32_t attributes_sorted(struct llm *w, struct slice message, uint32_t field,
                                   struct llm_attribute **ret)
@@ -70,7 +65,7 @@ static void attributes_write(struct llm *w, const char *name, struct slice messa
     bool any = false;
 
     for (uint32_t i = 0; i < count; i++) {
-        if (is_left_out(&list[i], key_left_out))
+        if (key_left_out != NULL && slice_eq_str(list[i].key, key_left_out))
             continue;
         if (!any) {
             json_out_key(w->j, name);
